@@ -1,0 +1,1 @@
+"""Benchmarks for asv; the rules are in bench/README.md."""

@@ -1,0 +1,53 @@
+"""fastbp: the fastest way to train neural networks on a CPU from Python.
+
+    import fastbp
+    net = fastbp.Sequential([fastbp.Affine(64, 128, activation="relu"), fastbp.Affine(128, 10)])
+    trainer = fastbp.Trainer(net, loss="softmax_cross_entropy", optimizer=fastbp.Adam(1e-3))
+    trainer.fit(x, labels, epochs=10, batch_size=32)
+"""
+
+from fastbp import callbacks, initializers, losses, ops, optim, schedules
+from fastbp._errors import (
+    ArgumentError,
+    CheckpointError,
+    DataError,
+    DTypeError,
+    FastbpError,
+    ShapeError,
+)
+from fastbp._runtime import set_num_threads, show_versions, thread_count, threads
+from fastbp._version import __version__
+from fastbp.gradcheck import gradcheck, gradcheck_layer, gradcheck_network
+from fastbp.graph import Graph, Node, Sequential
+from fastbp.history import History
+from fastbp.layers import (
+    GELU,
+    Add,
+    Affine,
+    BatchNorm,
+    Dropout,
+    Identity,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    Parameter,
+    PythonLayer,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Tanh,
+)
+from fastbp.network import Network, load
+from fastbp.optim import SGD, AdaGrad, Adam, AdamW, RMSprop
+from fastbp.trainer import Trainer
+
+__all__ = [
+    "GELU", "SGD", "AdaGrad", "Adam", "AdamW", "Add", "Affine", "ArgumentError", "BatchNorm",
+    "CheckpointError", "DTypeError", "DataError", "Dropout", "FastbpError", "Graph", "History",
+    "Identity", "Layer", "LayerNorm", "LeakyReLU", "Network", "Node", "Parameter", "PythonLayer",
+    "RMSprop", "ReLU", "Sequential", "ShapeError", "SiLU", "Sigmoid", "Softplus", "Tanh", "Trainer",
+    "__version__", "callbacks", "gradcheck", "gradcheck_layer", "gradcheck_network",
+    "initializers", "load", "losses", "ops", "optim", "schedules", "set_num_threads",
+    "show_versions", "thread_count", "threads",
+]

@@ -1,0 +1,92 @@
+"""Aligned memory: one buffer with named views, and growable scratch.
+
+Everything kernels write that the user did not pass comes from `allocate`, so that tests can
+put guard pages around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
+
+
+def _allocate(size: int) -> np.ndarray:
+    """`size` zeroed bytes, 64-byte aligned (NumPy's own large buffers sit at 16 modulo 64)."""
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size]
+
+
+_hook: Callable[[int], np.ndarray] = _allocate
+
+
+def allocate(count: int, dtype: object) -> np.ndarray:
+    """`count` zeroed elements, contiguous and 64-byte aligned."""
+    kind = np.dtype(dtype)  # type: ignore[call-overload]
+    return _hook(max(int(count), 1) * kind.itemsize)[: int(count) * kind.itemsize].view(kind)
+
+
+def set_allocator(hook: Callable[[int], np.ndarray] | None) -> None:
+    """Replace where `allocate` gets its bytes (`hook(size)` -> uint8 array); None restores it."""
+    global _hook
+    _hook = hook or _allocate
+
+
+def address_of(array: np.ndarray) -> int:
+    """Address of an array's first element."""
+    return array.__array_interface__["data"][0]
+
+
+def padded(count: int, dtype: object) -> int:
+    """`count` rounded up to whole cache lines."""
+    per_line = ALIGNMENT // np.dtype(dtype).itemsize  # type: ignore[call-overload]
+    return -(-int(count) // per_line) * per_line
+
+
+class Layout:
+    """Places of named arrays in one buffer, each row padded to whole cache lines.
+
+    `add` returns the offset in elements; `views(buffer)` gives the arrays by name.
+    """
+
+    def __init__(self, dtype: object) -> None:
+        self.dtype = np.dtype(dtype)  # type: ignore[call-overload]
+        self.size = 0
+        self.places: dict[str, tuple[int, tuple[int, ...]]] = {}
+
+    def add(self, name: str, shape: tuple[int, ...]) -> int:
+        """Reserve room for an array of `shape`; rows (the last axis) start on cache lines."""
+        if name in self.places:
+            raise ValueError(f"the name {name!r} is used twice")
+        offset = self.size
+        rows = int(np.prod(shape[:-1], dtype=np.int64)) if shape else 1
+        self.places[name] = (offset, shape)
+        self.size += rows * padded(shape[-1] if shape else 1, self.dtype)
+        return offset
+
+    def views(self, buffer: np.ndarray) -> dict[str, np.ndarray]:
+        """The named arrays over `buffer` (of at least `size` elements)."""
+        result = {}
+        for name, (offset, shape) in self.places.items():
+            width = padded(shape[-1] if shape else 1, self.dtype)
+            rows = int(np.prod(shape[:-1], dtype=np.int64)) if shape else 1
+            block = buffer[offset : offset + rows * width].reshape(rows, width)
+            block = block[:, : shape[-1] if shape else 1]
+            if len(shape) != 2:
+                block = block.reshape(shape) if rows == 1 else _leading(block, shape, width)
+            result[name] = block
+        return result
+
+
+def _leading(block: np.ndarray, shape: tuple[int, ...], width: int) -> np.ndarray:
+    item = block.itemsize
+    strides = [item]
+    step = width * item
+    for size in reversed(shape[1:-1]):
+        strides.append(step)
+        step *= size
+    strides.append(step)
+    return np.lib.stride_tricks.as_strided(block, shape, tuple(reversed(strides)))

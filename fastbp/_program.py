@@ -1,0 +1,198 @@
+"""The Python side of a program: a table that grows by `emit` and is run by `run`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp import _pool
+from fastbp._arena import ALIGNMENT, address_of, allocate
+from fastbp.kernels._instruction import HEADER, OP, REALS, TASKS, WAIT, Instruction
+from fastbp.kernels.program import FIRST, ROW
+
+# Threads that may take part in a program, and what each has for itself: a tile of C and four
+# packed tiles of A. Memory that no thread touches is never backed by pages.
+SLOTS = 64
+SLOT_BYTES = 640 * 1024
+# Workspace that `ops` keep between calls, at most.
+KEPT_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A matrix in memory: absolute address, shape, and steps between elements (in elements)."""
+
+    address: int
+    rows: int
+    cols: int
+    row_step: int
+    col_step: int = 1
+    # Memory may be read up to the end of the last register of a row (arena memory is padded).
+    readable: bool = False
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> Operand:
+        """The operand over a 1-D (one row) or 2-D array whose strides are whole elements."""
+        item = array.itemsize
+        if array.ndim == 1:
+            return cls(address_of(array), 1, array.shape[0], array.shape[0],
+                       array.strides[0] // item)
+        return cls(address_of(array), array.shape[0], array.shape[1],
+                   array.strides[0] // item, array.strides[1] // item)
+
+    @property
+    def transposed(self) -> Operand:
+        """The same memory seen as the transpose."""
+        return Operand(self.address, self.cols, self.rows, self.col_step, self.row_step,
+                       self.readable)
+
+    def part(self, dtype: np.dtype, rows: slice, cols: slice) -> Operand:
+        """The operand over some rows and columns (slices with explicit ends, step 1)."""
+        where = rows.start * self.row_step + cols.start * self.col_step
+        return Operand(self.address + where * dtype.itemsize, rows.stop - rows.start,
+                       cols.stop - cols.start, self.row_step, self.col_step, self.readable)
+
+
+class Memory:
+    """What programs of one caller share: scratch for each thread, zeros, and workspaces.
+
+    A program in a network has its own; `ops` of one Python thread take turns with one, so
+    that a call allocates nothing once the sizes have been seen.
+    """
+
+    def __init__(self) -> None:
+        # A block per thread of what lives within a task, and zeros that nobody writes.
+        self._slots = allocate(SLOTS * SLOT_BYTES, np.uint8)
+        self._zeros = allocate(1024, np.uint8)
+        self.scratch, self.zeros = address_of(self._slots), address_of(self._zeros)
+        self._block = allocate(0, np.uint8)
+        self._used = 0
+        self._large: list[np.ndarray] = []
+
+    def take(self, size: int) -> int:
+        """Address of `size` bytes, of undefined content, until `reset`."""
+        size = -(-size // ALIGNMENT) * ALIGNMENT
+        if self._used + size > len(self._block):
+            self._large.append(self._block)
+            self._block = allocate(max(2 * len(self._block), size, 1 << 16), np.uint8)
+            self._used = 0
+        self._used += size
+        return address_of(self._block) + self._used - size
+
+    def reset(self) -> None:
+        """Forget all that was taken."""
+        self._large.clear()
+        self._used = 0
+        if len(self._block) > KEPT_BYTES:
+            self._block = allocate(0, np.uint8)
+
+
+_local = threading.local()
+
+
+def local_program(dtype: Any) -> Program:
+    """An empty program whose memory is this Python thread's own, valid until the next call."""
+    memory = getattr(_local, "memory", None)
+    if memory is None:
+        memory = _local.memory = Memory()
+    memory.reset()
+    return Program(dtype, memory)
+
+
+class Program:
+    """A table of instructions over absolute addresses, with the memory they need.
+
+    Whoever owns the memory that addresses point to must outlive the program; `workspace` memory
+    belongs to the program, and `keep` ties an array's life to it.
+    """
+
+    def __init__(self, dtype: Any, memory: Memory | None = None) -> None:
+        self.dtype = np.dtype(dtype)
+        self.memory = memory or Memory()
+        self._rows: list[np.ndarray] = []
+        self._reals: list[np.ndarray] = []
+        self._kept: list[np.ndarray] = []
+        self._mark = 0
+        self._tickets = 0
+        self._finished: tuple[np.ndarray, np.ndarray] | None = None
+
+    def emit(self, instruction: Instruction, *, tasks: int = 1, overlap: bool = False,
+             **operands: float) -> int:
+        """Append an instruction; returns its row number (for `set`).
+
+        It starts when everything before it is done; with `overlap` it may run together with
+        the instruction before it (which must not write what this one touches, nor the reverse).
+        Every declared word and real must be given by name.
+        """
+        given, wanted = set(operands), {*instruction.words, *instruction.reals}
+        if given != wanted:
+            raise TypeError(f"{instruction.name}: missing {sorted(wanted - given)}, "
+                            f"unknown {sorted(given - wanted)}")
+        if not overlap:
+            self._mark = self._tickets
+        row, reals = np.zeros(ROW, np.int64), np.zeros(REALS, np.float64)
+        row[OP], row[TASKS], row[FIRST], row[WAIT] = (
+            instruction.number, tasks, self._tickets, self._mark)
+        for place, name in enumerate(instruction.words):
+            row[HEADER + place] = int(operands[name])
+        for place, name in enumerate(instruction.reals):
+            reals[place] = operands[name]
+        self._rows.append(row)
+        self._reals.append(reals)
+        self._tickets += tasks
+        self._finished = None
+        return len(self._rows) - 1
+
+    @property
+    def size(self) -> int:
+        """Instructions emitted so far."""
+        return len(self._rows)
+
+    @property
+    def scratch(self) -> tuple[int, int]:
+        """(address, elements per thread) of memory whose content lives within a task."""
+        return self.memory.scratch, SLOT_BYTES // self.dtype.itemsize
+
+    @property
+    def zeros(self) -> int:
+        """Address of zeros (a row of a register tile) that nobody writes."""
+        return self.memory.zeros
+
+    def workspace(self, count: int, dtype: Any = None) -> int:
+        """Address of `count` elements (of the program's dtype unless told), 64-byte aligned.
+
+        Their content is undefined; they live as long as the program (`local_program`: until the next).
+        """
+        return self.memory.take(int(count) * np.dtype(dtype or self.dtype).itemsize)
+
+    def keep(self, array: np.ndarray) -> np.ndarray:
+        """Tie the array's life to the program's."""
+        self._kept.append(array)
+        return array
+
+    def set(self, row: int, instruction: Instruction, **operands: float) -> None:
+        """Change operands of an emitted instruction (the address of a new batch, say)."""
+        code, reals = self.tables()
+        for name, value in operands.items():
+            if name in instruction.words:
+                code[row, HEADER + instruction.words.index(name)] = int(value)
+            else:
+                reals[row, instruction.reals.index(name)] = value
+
+    def tables(self) -> tuple[np.ndarray, np.ndarray]:
+        """(instruction table, scalar table), as the executor takes them."""
+        if self._finished is None:
+            code = np.array(self._rows, np.int64).reshape(-1, ROW)
+            reals = np.array(self._reals, np.float64).reshape(-1, REALS)
+            self._finished = code, reals
+            self._rows, self._reals = list(code), list(reals)
+        return self._finished
+
+    def run(self, steps: int = 1, *, parallel: bool = True) -> None:
+        """Run all instructions `steps` times; `parallel=False` keeps it on this thread."""
+        code, reals = self.tables()
+        if len(code):
+            _pool.run(code, reals, self._tickets, steps, self.dtype, parallel)

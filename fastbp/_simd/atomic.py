@@ -1,0 +1,71 @@
+"""Words shared between threads: tickets, completion counts, and a polite wait."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from fastbp._simd._emit import I32, llvm_function, lowers
+from fastbp._simd.machine import _ARM
+
+_WORD = types.CPointer(types.int64)
+
+
+def fetch_add(p: Any, i: int, amount: int) -> int:
+    """p[i] += amount as one step; the value before."""
+    before = p[i]
+    p[i] = before + amount
+    return before
+
+
+def load_acquire(p: Any, i: int) -> int:
+    """p[i], seen before any later access of this thread."""
+    return p[i]
+
+
+def store_release(p: Any, i: int, value: int) -> None:
+    """p[i] = value, after every earlier access of this thread."""
+    p[i] = value
+
+
+def yield_processor() -> None:
+    """Let another thread or process have this core (POSIX; a spin hint elsewhere)."""
+
+
+def pause() -> None:
+    """A hint to the core that this is a spin loop."""
+
+
+@lowers(fetch_add, lambda p, i, n: types.int64 if p == _WORD else None)
+def _fetch_add(builder: Any, sig: Any, p: Any, i: Any, amount: Any) -> Any:
+    return builder.atomic_rmw("add", builder.gep(p, [i]), amount, "seq_cst")
+
+
+@lowers(load_acquire, lambda p, i: types.int64 if p == _WORD else None)
+def _load_acquire(builder: Any, sig: Any, p: Any, i: Any) -> Any:
+    return builder.load_atomic(builder.gep(p, [i]), "acquire", 8)
+
+
+@lowers(store_release, lambda p, i, v: types.none if p == _WORD else None)
+def _store_release(builder: Any, sig: Any, p: Any, i: Any, value: Any) -> None:
+    builder.store_atomic(value, builder.gep(p, [i]), "release", 8)
+
+
+@lowers(yield_processor, lambda: types.none)
+def _yield_processor(builder: Any, sig: Any) -> None:
+    if os.name == "posix":
+        builder.call(llvm_function(builder, "sched_yield", I32, []), [])
+    else:
+        _pause(builder, sig)
+
+
+@lowers(pause, lambda: types.none)
+def _pause(builder: Any, sig: Any) -> None:
+    if platform.machine().lower() in _ARM:
+        builder.call(llvm_function(builder, "llvm.aarch64.hint", ir.VoidType(), [I32]), [I32(1)])
+    else:
+        builder.call(llvm_function(builder, "llvm.x86.sse2.pause", ir.VoidType(), []), [])

@@ -1,0 +1,175 @@
+"""What exp, log and their kin are made of: numbers by precision, polynomials, powers of two.
+
+One body serves float32 and float64: where they need other numbers or more terms, both are
+given and the vector's dtype chooses at compile time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+
+from fastbp._simd._emit import (
+    I32,
+    Vector,
+    llvm_function,
+    lowers,
+    multiply_add,
+    register_ir,
+    splat_ir,
+)
+from fastbp._simd.machine import AVX512, machine
+
+_SQRT_HALF = 0.5**0.5
+
+
+def constant(x: Any, single: float, double: float) -> Any:
+    """A register like `x` full of `single` (float32) or `double` (float64)."""
+    return np.full(len(x), single if x.dtype == np.float32 else double, x.dtype)
+
+
+def polynomial(x: Any, single: Any, double: Any) -> Any:
+    """Horner's rule; coefficients from the highest power down, `single` or `double` by dtype."""
+    coefficients = single if x.dtype == np.float32 else double
+    total = constant(x, coefficients[0], coefficients[0])
+    for c in coefficients[1:]:
+        total = total * x + x.dtype.type(c)
+    return total
+
+
+def scale(x: Any, k: Any) -> Any:
+    """x * 2^k for integral lanes k, |k| <= 252 (float32) or 2044 (float64); rounded once.
+
+    What is too small becomes subnormal, then 0; what is too large infinite. x NaN gives NaN.
+    """
+    with np.errstate(all="ignore"):
+        return np.ldexp(x, k.astype(np.int32))
+
+
+def exponent(x: Any) -> Any:
+    """Integral lanes k such that sqrt(1/2) <= x / 2^k < sqrt(2); x positive and normal.
+
+    Any number for other x.
+    """
+    single = x.dtype == np.float32
+    integer, shift = (np.int32, 23) if single else (np.int64, 52)
+    low = x.dtype.type(_SQRT_HALF).view(integer)
+    with np.errstate(over="ignore"):
+        return ((x.view(integer) - low) >> shift).astype(x.dtype)
+
+
+def ratio(a: Any, b: Any, c: Any) -> Any:
+    """a / (b + c) for |c| <= |b| and 1 <= b + c <= 2, within 0.6 units of the last place or so.
+
+    The rounding error of the sum, c - ((b + c) - b), is taken back to first order.
+    """
+    total = b + c
+    quotient = a / total
+    return quotient - quotient * (c - (total - b)) / total
+
+
+def _float_vector(*kinds: Any) -> Vector | None:
+    first = kinds[0]
+    fits = isinstance(first, Vector) and isinstance(first.dtype, types.Float)
+    return first if fits and all(k == first for k in kinds) else None
+
+
+def _choose(sig: Any, single: Any, double: Any) -> Any:
+    return single if sig.args[0].dtype == types.float32 else double
+
+
+def _all(builder: Any, sig: Any, number: Any) -> Any:
+    """A float64 number in all lanes of the result's type."""
+    vector = register_ir(sig.return_type)
+    if isinstance(vector.element, ir.FloatType):
+        number = builder.fptrunc(number, vector.element)
+    return splat_ir(builder, number, vector)
+
+
+def _is_number(kind: Any) -> bool:
+    return isinstance(kind, types.Float) and kind.bitwidth == 64
+
+
+@lowers(constant, lambda x, s, d: _float_vector(x) if _is_number(s) and _is_number(d) else None)
+def _constant(builder: Any, sig: Any, x: Any, single: Any, double: Any) -> Any:
+    return _all(builder, sig, _choose(sig, single, double))
+
+
+@lowers(polynomial, lambda x, s, d: _float_vector(x))
+def _polynomial(builder: Any, sig: Any, x: Any, single: Any, double: Any) -> Any:
+    chosen, count = _choose(sig, single, double), len(_choose(sig, *sig.args[1:]))
+    total = _all(builder, sig, builder.extract_value(chosen, 0))
+    for place in range(1, count):
+        c = _all(builder, sig, builder.extract_value(chosen, place))
+        total = multiply_add(builder, total, x, c)
+    return total
+
+
+@lowers(scale, lambda x, k: _float_vector(x, k))
+def _scale(builder: Any, sig: Any, x: Any, k: Any) -> Any:
+    vector = x.type
+    if machine() == AVX512:
+        kind = "ps" if isinstance(vector.element, ir.FloatType) else "pd"
+        mask = ir.IntType(vector.count)
+        f = llvm_function(builder, f"llvm.x86.avx512.mask.scalef.{kind}.512", vector,
+                          [vector, vector, vector, mask, I32])
+        return builder.call(f, [x, k, x, ir.Constant(mask, -1), I32(4)])  # 4: current rounding
+    # Two factors, as 2^k itself may be out of range; the first product is exact.
+    integers, fraction, bias = _format(vector)
+    power = builder.fptosi(k, integers)
+    half = builder.ashr(power, _every(integers, 1))
+    for part in (half, builder.sub(power, half)):
+        factor = builder.shl(builder.add(part, _every(integers, bias)), _every(integers, fraction))
+        x = builder.fmul(x, builder.bitcast(factor, vector))
+    return x
+
+
+@lowers(exponent, lambda x: _float_vector(x))
+def _exponent(builder: Any, sig: Any, x: Any) -> Any:
+    integers, fraction, _ = _format(x.type)
+    number = np.float32 if fraction == 23 else np.float64
+    low = int(number(_SQRT_HALF).view(np.int32 if fraction == 23 else np.int64))
+    above = builder.sub(builder.bitcast(x, integers), _every(integers, low))
+    return builder.sitofp(builder.ashr(above, _every(integers, fraction)), x.type)
+
+
+def _format(vector: Any) -> tuple[Any, int, int]:
+    """(integer vector of the same width, bits of fraction, bias of the exponent)."""
+    if isinstance(vector.element, ir.FloatType):
+        return ir.VectorType(ir.IntType(32), vector.count), 23, 127
+    return ir.VectorType(ir.IntType(64), vector.count), 52, 1023
+
+
+def _every(integers: Any, number: int) -> Any:
+    return ir.Constant(integers, [ir.Constant(integers.element, number)] * integers.count)
+
+
+@lowers(ratio, lambda a, b, c: _float_vector(a, b, c))
+def _ratio(builder: Any, sig: Any, a: Any, b: Any, c: Any) -> Any:
+    total = builder.fadd(b, c)
+    lost = builder.fsub(c, builder.fsub(total, b))
+    if machine() != AVX512:
+        quotient = builder.fdiv(a, total)
+        excess = builder.fdiv(builder.fmul(quotient, lost), total)
+        return builder.fsub(quotient, excess)
+    # From the 14-bit estimate of 1/total: 28 bits after one Newton step, 56 after two.
+    minus = builder.fneg(total)
+    inverse = _estimate_of_inverse(builder, total)
+    if not isinstance(total.type.element, ir.FloatType):
+        one = ir.Constant(total.type, [ir.Constant(total.type.element, 1.0)] * total.type.count)
+        miss = multiply_add(builder, minus, inverse, one)
+        inverse = multiply_add(builder, inverse, miss, inverse)
+    quotient = builder.fmul(a, inverse)
+    rest = multiply_add(builder, minus, quotient, a)
+    rest = multiply_add(builder, builder.fneg(lost), quotient, rest)
+    return multiply_add(builder, rest, inverse, quotient)
+
+
+def _estimate_of_inverse(builder: Any, x: Any) -> Any:
+    kind = "ps" if isinstance(x.type.element, ir.FloatType) else "pd"
+    mask = ir.IntType(x.type.count)
+    f = llvm_function(builder, f"llvm.x86.avx512.rcp14.{kind}.512", x.type, [x.type, x.type, mask])
+    return builder.call(f, [x, x, ir.Constant(mask, -1)])

@@ -1,0 +1,41 @@
+"""Block sizes, each with where it comes from. They travel to kernels as arguments.
+
+None of them may depend on the machine's number of threads: they decide how sums are divided,
+and so the bits of results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class GemmBlocks:
+    """How a matrix product is divided (see fastbp/kernels/gemm.py)."""
+
+    # At most so many tiles of rows and panels of columns in a task: the packed tiles of A stay
+    # in L2 while B's panels pass. Measured (one core, GFLOP/s at 512, 1024, 2048 cubed and 256x512x784):
+    # 4x8 171 158 140 172; 8x4 169 156 124 172; 16x4 171 157 129 172; 37x2 167 153 149 172.
+    task_tiles: int = 4
+    task_panels: int = 32
+    # Tasks wanted of a large product, so that threads finish together.
+    tasks: int = 32
+    # A task below this many FLOPs (some 10 us) costs more to hand out than it gains.
+    task_flops: int = 2_000_000
+    # Longest k that a tile sums at once: 192 to 1024 differ by less than 3 %.
+    k_most: int = 1024
+    # Elements of packed operands that exist at once (float32: 256 MB).
+    packed_most: int = 1 << 26
+    # Elements a packing task moves.
+    pack_task: int = 1 << 16
+    # An operand is read in place while so few tiles or panels read it ...
+    direct_reuse: int = 2
+    # ... or while its extent is so small: 256 cubed gains 5 %, 512x512 would lose 12 %.
+    direct_bytes: int = 256 * 1024
+
+    def __post_init__(self) -> None:
+        if min(self.task_tiles, self.task_panels, self.task_flops, self.k_most) < 1:
+            raise ValueError(f"block sizes must be positive: {self}")
+
+
+GEMM_BLOCKS = GemmBlocks()

@@ -1,0 +1,81 @@
+"""Parsing: one-line errors and the types of option values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any, NoReturn
+
+Commands = Any
+"""What `ArgumentParser.add_subparsers` returns (argparse keeps the type private)."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(2, f"fastbp: error: {message}; see `{self.prog} --help`\n")
+
+
+def count(text: str) -> int:
+    """A whole number of 1 or more."""
+    return _whole(text, 1)
+
+
+def whole(text: str) -> int:
+    """A whole number of 0 or more."""
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} or more")
+    return number
+
+
+def positive(text: str) -> float:
+    """A finite number above 0."""
+    number = _number(text)
+    if not 0.0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return number
+
+
+def non_negative(text: str) -> float:
+    """A finite number of 0 or more."""
+    number = _number(text)
+    if not 0.0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+    return number
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to below 1."""
+    number = _number(text)
+    if not 0.0 <= number < 1.0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to below 1")
+    return number
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def file_or_fraction(text: str) -> str | float:
+    """A fraction where the text is a number, else the name of a file."""
+    return text if math.isnan(_number(text)) else fraction(text)
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """Comma-separated widths of the hidden layers; "none" for a model without."""
+    if text == "none":
+        return ()
+    return tuple(count(part.strip()) for part in text.split(","))

@@ -1,0 +1,1 @@
+"""From operands to instructions: how each operation is divided into tasks."""

@@ -1,0 +1,151 @@
+"""Matrix multiply as instructions: what to pack, how to divide, when to split k."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fastbp._program import SLOT_BYTES, Operand, Program
+from fastbp._simd import machine
+from fastbp._tuning import GEMM_BLOCKS
+from fastbp.kernels.gemm import FROM_C, FROM_ROW, FROM_ZERO, GEMM, PACK, PLAIN, UPDATE
+
+NO_FLOOR = float("-inf")
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What happens to finished tiles (kernels/gemm.py): the epilogue and its operands.
+
+    other: where ACTIVATE writes y (None: over C), or the saved matrix that GRADIENT reads.
+    sums: address of `row_groups` rows of n column sums, or 0. slots, hyper, rates: see kernels/update.py.
+    """
+
+    epilogue: int = PLAIN
+    kind: int = 0
+    slope: float = 0.0
+    other: Operand | None = None
+    sums: int = 0
+    slots: tuple[int, int] = (0, 0)
+    hyper: int = 0
+    rates: int = 0
+
+
+class Grid(NamedTuple):
+    """Tasks of a product: groups of tiles down, groups of panels across."""
+
+    row_groups: int
+    col_groups: int
+
+
+def registers(itemsize: int) -> tuple[int, int]:
+    """(rows, columns) of the register tile."""
+    return machine().tile_rows, 2 * machine().lanes(itemsize)
+
+
+def k_split(k: int, itemsize: int) -> int:
+    """The k block of an ordinary product: k divided evenly into as few blocks as allowed."""
+    most = min(GEMM_BLOCKS.k_most, _room(itemsize) // _packed_rows(itemsize))
+    return max(1, -(-k // max(1, -(-k // most))))
+
+
+def can_update_in_place(k: int, itemsize: int) -> bool:
+    """True where a product of this k can run UPDATE: its tiles sum all of k at once."""
+    return k * _packed_rows(itemsize) <= _room(itemsize)
+
+
+def _packed_rows(itemsize: int) -> int:
+    lanes = machine().lanes(itemsize)
+    return -(-machine().tile_rows // lanes) * lanes
+
+
+def _room(itemsize: int) -> int:
+    """Elements for packed tiles of A that each thread has."""
+    height, width = registers(itemsize)
+    return SLOT_BYTES // itemsize - height * width
+
+
+def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> Grid:
+    """How an (m, n, k) product is divided into tasks, by its size alone."""
+    blocks = GEMM_BLOCKS
+    height, width = registers(itemsize)
+    tiles, panels = -(-m // height), -(-n // width)
+    fit = _room(itemsize) // (_packed_rows(itemsize) * (k_block or k_split(k, itemsize)))
+    least = -(-tiles // max(1, fit))
+    worth = max(1, min(2 * m * n * k // blocks.task_flops, blocks.tasks))
+    across = min(-(-panels // blocks.task_panels), worth)
+    down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
+    if down * across > worth < blocks.tasks:
+        down = max(1, worth // across)
+    return Grid(max(least, min(down, tiles)), across)
+
+
+def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int = 0,
+              add: bool = False, floor: float = NO_FLOOR, finish: Finish | None = None,
+              overlap: bool = False) -> None:
+    """C = finish(max(floor, C0 + A B)); C0 is the bias row at address `bias`, C itself (`add`), or 0.
+
+    c's columns must be contiguous. `overlap`: may run together with the instruction before.
+    """
+    if c.rows == 0 or c.cols == 0:
+        return
+    if c.col_step != 1 and c.cols > 1:
+        raise ValueError("columns of C must be contiguous; transpose the product instead")
+    finish = finish or Finish()
+    most = max(1, GEMM_BLOCKS.packed_most // c.cols)
+    parts = 1 if finish.epilogue == UPDATE else max(1, -(-a.cols // most))
+    for part in range(parts):
+        low, high = a.cols * part // parts, a.cols * (part + 1) // parts
+        start = FROM_C if add or part else (FROM_ROW if bias else FROM_ZERO)
+        last = part == parts - 1
+        _emit_part(program, c, a.part(program.dtype, slice(0, a.rows), slice(low, high)),
+                   b.part(program.dtype, slice(low, high), slice(0, b.cols)), start, bias,
+                   floor if last else NO_FLOOR, finish if last else Finish(), overlap)
+
+
+def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int, bias: int,
+               floor: float, finish: Finish, overlap: bool) -> None:
+    """One k range, all of whose packed B exists at once."""
+    m, n, k = c.rows, c.cols, a.cols
+    itemsize = program.dtype.itemsize
+    height, width = registers(itemsize)
+    k_block = max(k, 1) if finish.epilogue == UPDATE else k_split(k, itemsize)
+    down, across = grid(m, n, k, itemsize, k_block)
+    tiles, panels = -(-m // height), -(-n // width)
+    in_place = a.row_step == 1 and (panels <= GEMM_BLOCKS.direct_reuse or _is_small(a, itemsize))
+    before = program.size
+    b_base, b_panel, b_step = _columns(program, b, tiles, overlap)
+    other = finish.other or c
+    scratch, slot_size = program.scratch
+    program.emit(
+        GEMM, tasks=down * across, overlap=overlap and program.size == before,
+        c=c.address, c_step=c.row_step, m=m, n=n, k=k,
+        a=a.address, a_lane_step=a.row_step, a_k_step=a.col_step, a_in_place=int(in_place),
+        b=b_base, b_panel=b_panel, b_step=b_step,
+        row_groups=down, col_groups=across, k_block=k_block,
+        start_kind=start, start=bias if start == FROM_ROW else program.zeros,
+        epilogue=finish.epilogue, kind=finish.kind, other=other.address,
+        other_step=other.row_step, sums=finish.sums, slot1=finish.slots[0], slot2=finish.slots[1],
+        hyper=finish.hyper, rates=finish.rates, scratch=scratch, slot_size=slot_size,
+        floor=floor, slope=finish.slope)
+
+
+def _is_small(x: Operand, itemsize: int) -> bool:
+    return x.cols * abs(x.col_step) * itemsize <= GEMM_BLOCKS.direct_bytes
+
+
+def _columns(program: Program, b: Operand, tiles: int, overlap: bool) -> tuple[int, int, int]:
+    """(base, panel step, k step) of B: in place, or packed by an instruction."""
+    itemsize = program.dtype.itemsize
+    whole = b.cols % machine().lanes(itemsize) == 0 or b.readable
+    in_place = tiles <= GEMM_BLOCKS.direct_reuse or _is_small(b.transposed, itemsize)
+    if (b.col_step == 1 and whole and in_place) or b.rows == 0:
+        return b.address, 0, b.row_step
+    width = registers(itemsize)[1]
+    panels = -(-b.cols // width)
+    out = program.workspace(panels * width * b.rows)
+    units, unit = (b.rows, b.cols) if b.col_step == 1 else (panels, width * b.rows)
+    share = max(1, GEMM_BLOCKS.pack_task // unit)
+    program.emit(PACK, tasks=-(-units // share), overlap=overlap, out=out, x=b.address,
+                 lane_step=b.col_step, k_step=b.row_step, lanes=b.cols, k=b.rows, share=share)
+    return out, width * b.rows, width

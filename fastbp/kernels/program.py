@@ -1,0 +1,229 @@
+"""The executor: one compiled function that runs a table of instructions.
+
+    for each step, for each instruction, for each task: run(instruction, task)
+
+Alone (`threads` = 1) that is what it does. In company every thread draws tickets from one
+counter; ticket t is a task of an instruction of a step, in order. Before an instruction's
+task a thread waits until all tasks before the instruction's `wait` mark are done. A ticket's
+owner is a running thread and waits only for lower tickets, so there is no deadlock, whatever
+the number of threads that take part, and a thread that comes late finds fewer tickets.
+
+Which thread runs a task has no influence on any result: the bits are the same for every
+number of threads.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastbp._jit import entry, kernel
+from fastbp._simd import (
+    at,
+    data_pointer,
+    fetch_add,
+    load_acquire,
+    pause,
+    pointer_to,
+    yield_processor,
+)
+from fastbp.kernels import (
+    activations,
+    batchnorm,
+    dropout,
+    gemm,
+    layernorm,
+    losses,
+    reduce,
+    softmax,
+    update,
+)
+from fastbp.kernels._instruction import (
+    FIRST,
+    HEADER,
+    OP,
+    REALS,
+    TASKS,
+    WAIT,
+    WORDS,
+)
+
+ROW = HEADER + WORDS
+
+# All instructions; the number of each is its place, and its branch in `run_task`.
+INSTRUCTIONS = (
+    *gemm.INSTRUCTIONS,
+    *reduce.INSTRUCTIONS,
+    *update.INSTRUCTIONS,
+    *activations.INSTRUCTIONS,
+    *losses.INSTRUCTIONS,
+    *softmax.INSTRUCTIONS,
+    *batchnorm.INSTRUCTIONS,
+    *layernorm.INSTRUCTIONS,
+    *dropout.INSTRUCTIONS,
+)
+for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
+    _instruction.number = _number
+# Words of a job's control block; the counters have cache lines of their own.
+TICKET, DONE, JOB, ACTIVE = 0, 16, 32, 48
+TABLE, SCALARS, ROWS, TICKETS, STEPS, KIND = range(64, 70)
+CONTROL = 80
+# Spins before a waiting thread gives its core away: some 20 microseconds.
+PATIENCE = 2000
+
+
+@kernel
+def run_task(code, reals, row, task, step, slot, like):
+    """Piece `task` of instruction `row`: the one place that knows all instructions."""
+    w = at(code, row * ROW + HEADER)
+    r = at(reals, row * REALS)
+    op = code[row * ROW + OP]
+    if op == 0:
+        gemm.run_pack(w, r, task, step, slot, like)
+    elif op == 1:
+        gemm.run_gemm(w, r, task, step, slot, like)
+    elif op == 2:
+        reduce.run_column_sums(w, r, task, step, slot, like)
+    elif op == 3:
+        reduce.run_gather_rows(w, r, task, step, slot, like)
+    elif op == 4:
+        reduce.run_gather_labels(w, r, task, step, slot, like)
+    elif op == 5:
+        reduce.run_squared_norm(w, r, task, step, slot, like)
+    elif op == 6:
+        reduce.run_clip_scale(w, r, task, step, slot, like)
+    elif op == 7:
+        reduce.run_combine(w, r, task, step, slot, like)
+    elif op == 8:
+        update.run_update(w, r, task, step, slot, like)
+    elif op == 9:
+        activations.run_activate(w, r, task, step, slot, like)
+    elif op == 10:
+        activations.run_activation_gradient(w, r, task, step, slot, like)
+    elif op == 11:
+        losses.run_loss_factor(w, r, task, step, slot, like)
+    elif op == 12:
+        losses.run_element_loss(w, r, task, step, slot, like)
+    elif op == 13:
+        losses.run_hinge(w, r, task, step, slot, like)
+    elif op == 14:
+        losses.run_merge_loss(w, r, task, step, slot, like)
+    elif op == 15:
+        softmax.run_softmax(w, r, task, step, slot, like)
+    elif op == 16:
+        softmax.run_softmax_cross_entropy(w, r, task, step, slot, like)
+    elif op == 17:
+        batchnorm.run_batchnorm_moments(w, r, task, step, slot, like)
+    elif op == 18:
+        batchnorm.run_batchnorm_finish(w, r, task, step, slot, like)
+    elif op == 19:
+        batchnorm.run_batchnorm_normalize(w, r, task, step, slot, like)
+    elif op == 20:
+        batchnorm.run_batchnorm_sums(w, r, task, step, slot, like)
+    elif op == 21:
+        batchnorm.run_batchnorm_dx(w, r, task, step, slot, like)
+    elif op == 22:
+        layernorm.run_layernorm(w, r, task, step, slot, like)
+    elif op == 23:
+        layernorm.run_layernorm_backward(w, r, task, step, slot, like)
+    elif op == 24:
+        dropout.run_dropout(w, r, task, step, slot, like)
+
+
+@kernel
+def run_alone(code, reals, rows, steps, slot, like):
+    """Every task in order on this thread."""
+    for step in range(steps):
+        for row in range(rows):
+            for task in range(code[row * ROW + TASKS]):
+                run_task(code, reals, row, task, step, slot, like)
+
+
+@kernel
+def run_shared(control, slot, like):
+    """Draw tickets until none is left; returns without waiting for other threads' tasks."""
+    code, reals = pointer_to(control[TABLE], np.int64), pointer_to(control[SCALARS], np.float64)
+    rows, tickets, steps = control[ROWS], control[TICKETS], control[STEPS]
+    row, step = 0, 0
+    ticket = fetch_add(control, TICKET, 1)
+    while ticket < tickets * steps:
+        begin = step * tickets
+        while ticket >= begin + code[row * ROW + FIRST] + code[row * ROW + TASKS]:
+            row += 1
+            if row == rows:
+                row, step = 0, step + 1
+                begin += tickets
+        await_done(control, begin + code[row * ROW + WAIT])
+        run_task(code, reals, row, ticket - begin - code[row * ROW + FIRST], step, slot, like)
+        fetch_add(control, DONE, 1)
+        ticket = fetch_add(control, TICKET, 1)
+
+
+@kernel
+def await_done(control, count):
+    """Spin until `count` tasks of the job are done."""
+    spins = 0
+    while load_acquire(control, DONE) < count:
+        spins += 1
+        if spins < PATIENCE:
+            pause()
+        else:
+            yield_processor()
+
+
+@entry
+def work(control_words, code_words, reals_words, rows, tickets, steps, threads, slot, element):
+    """The library's one compiled door: run a program, or help whoever runs one.
+
+    control_words: (CONTROL,) int64 of the pool. element: any array of the program's dtype.
+    slot 0 runs the program on the calling thread, offering tasks to others if `threads` > 1; on return
+    nobody touches the program any more. slot > 0 helps with open jobs of this dtype until `steps` idle
+    turns have passed; returns the itemsize of a waiting job of another dtype, else 0.
+
+    One entry and not two, because each would contain, compile and load every kernel.
+    """
+    control, like = data_pointer(control_words), data_pointer(element)
+    if slot > 0:
+        return follow(control, slot, steps, element.itemsize, like)
+    code, reals = data_pointer(code_words), data_pointer(reals_words)
+    if threads == 1:
+        run_alone(code, reals, rows, steps, slot, like)
+        return 0
+    control[TICKET] = 0
+    control[DONE] = 0
+    control[TABLE], control[SCALARS] = code_words.ctypes.data, reals_words.ctypes.data
+    control[ROWS], control[TICKETS], control[STEPS] = rows, tickets, steps
+    control[KIND] = element.itemsize
+    fetch_add(control, JOB, 1)  # odd: open
+    run_shared(control, slot, like)
+    await_done(control, tickets * steps)
+    fetch_add(control, JOB, 1)  # even: closed; nobody joins any more
+    spins = 0
+    while load_acquire(control, ACTIVE) > 0:
+        spins += 1
+        if spins > PATIENCE:
+            yield_processor()
+    return 0
+
+
+@kernel
+def follow(control, slot, spins, itemsize, like):
+    """A worker's turn: join each open job once, leave after `spins` idle turns."""
+    idle, seen = 0, 0
+    while idle < spins:
+        job = load_acquire(control, JOB)
+        if job & 1 == 0 or job == seen:
+            idle += 1
+            pause()
+            continue
+        fetch_add(control, ACTIVE, 1)
+        other = 0
+        if load_acquire(control, JOB) == job:  # still open, so its caller waits for us
+            if control[KIND] == itemsize:
+                run_shared(control, slot, like)
+            else:
+                other = control[KIND]
+        fetch_add(control, ACTIVE, -1)
+        if other != 0:
+            return other
+        seen, idle = job, 0
+    return 0

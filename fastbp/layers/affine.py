@@ -1,0 +1,138 @@
+"""y = activation(x W + b), in either weight layout (docs/math.md#affine)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp import initializers, ops
+from fastbp._errors import ArgumentError, ShapeError
+from fastbp.emit.activations import emit_activation_backward
+from fastbp.emit.affine import (
+    emit_affine_db,
+    emit_affine_dw,
+    emit_affine_dx,
+    emit_affine_forward,
+    needs_input,
+)
+from fastbp.kernels.activations import IDENTITY, NAMES
+from fastbp.layers.base import Layer, Parameter, Shape, set_gradients
+
+if TYPE_CHECKING:
+    from fastbp._program import Operand
+    from fastbp.planner import Plan
+
+_LAYOUTS = ("column", "row")
+
+
+class Affine(Layer):
+    """A fully connected layer.
+
+    Arguments:
+        in_features, out_features: D and C.
+        layout: "column": one neuron's weights are a column, w (D, C); "row": a row, w (C, D).
+        activation: applied in the same pass: identity, relu, leaky_relu, sigmoid, tanh, gelu,
+            softplus, silu.
+        slope: of leaky_relu below zero.
+        bias: False leaves b out.
+        init: initialiser of w by name (he_normal, glorot_uniform, ...); b starts at 0.
+        dtype, seed: for use alone; a network has its own.
+
+    Parameters: "w", "b". Inputs (N, ...) with D numbers a sample; output (N, C).
+    """
+
+    def __init__(self, in_features: int, out_features: int, *, layout: str = "column",
+                 activation: str = "identity", slope: float = 0.01, bias: bool = True,
+                 init: str | initializers.Initializer = "he_normal", dtype: Any = None,
+                 seed: int = 0) -> None:
+        super().__init__(dtype=dtype, seed=seed)
+        for name, value in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ArgumentError(f"Affine: {name}={value!r}", "an integer of 1 or more")
+        if layout not in _LAYOUTS:
+            raise ArgumentError(f"Affine: layout={layout!r}", "'column' (D, C) or 'row' (C, D)")
+        if activation not in NAMES:
+            raise ArgumentError(f"Affine: activation={activation!r}", f"one of {', '.join(NAMES)}")
+        initializers.get(init)
+        self.in_features, self.out_features = int(in_features), int(out_features)
+        self.layout, self.activation, self.slope = layout, activation, float(slope)
+        self.bias, self.init = bool(bias), init
+        self._saved: tuple[Any, ...] = ()
+
+    @property
+    def kind(self) -> int:
+        """The activation's number (kernels/activations.py)."""
+        return NAMES[self.activation]
+
+    def parameter_list(self) -> list[Parameter]:
+        """w, then b."""
+        d, c = self.in_features, self.out_features
+        shape = (d, c) if self.layout == "column" else (c, d)
+        found = [Parameter("w", shape, self.init, d, c, decays=True)]
+        if self.bias:
+            found.append(Parameter("b", (c,), "zeros", d, c))
+        return found
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """(C,); any input shape with D numbers fits."""
+        size = int(np.prod(shapes[0]))
+        if size != self.in_features:
+            raise ShapeError(f"Affine({self.in_features}, {self.out_features}) after a layer with "
+                             f"{size} features {shapes[0]}", f"{self.in_features} features",
+                             f"use Affine({size}, {self.out_features})")
+        return (self.out_features,)
+
+    def config(self) -> dict[str, Any]:
+        """As in `Layer.config`."""
+        return {"in_features": self.in_features, "out_features": self.out_features,
+                "layout": self.layout, "activation": self.activation, "slope": self.slope,
+                "bias": self.bias, "init": initializers.name_of(self.init)}
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """y (N, C) of x (N, ...)."""
+        b = self.parameters.get("b")
+        y = ops.affine_forward(x, self.parameters["w"], b, layout=self.layout,
+                               activation=self.activation, slope=self.slope)
+        self._saved = (x, y)
+        return y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        """dx of x's shape; gradients "w" and "b"."""
+        x, y = self._saved
+        dx, dw, db = ops.affine_backward(
+            dy, x, self.parameters["w"], layout=self.layout, activation=self.activation, y=y,
+            b=self.parameters.get("b"), slope=self.slope)
+        set_gradients(self, w=dw)
+        if self.bias:
+            set_gradients(self, b=db)
+        return dx
+
+    def emit_forward(self, plan: Plan, node: int) -> None:
+        """As in `Layer.emit_forward`; with the activation that follows, where it is fused."""
+        kind, slope = plan.activation_of(node)
+        y = plan.new_value(node)
+        z = plan.new(y.cols) if plan.training and needs_input(kind) else None
+        if plan.training:
+            plan.saved[node] = z or y
+        bias = plan.address(self, "b") if self.bias else 0
+        emit_affine_forward(plan.program, y, plan.input_of(node), plan.operand(self, "w"), bias,
+                            layout=self.layout, kind=kind, slope=slope, z=z)
+
+    def emit_backward(self, plan: Plan, node: int, dy: Operand) -> None:
+        """As in `Layer.emit_backward`; dx carries the gradient through the activation before it."""
+        kind, slope = plan.activation_of(node)
+        sums = plan.sums.pop(node, None)
+        if sums is None and kind != IDENTITY:
+            emit_activation_backward(plan.program, dy, dy, plan.saved[node], kind, slope)
+        source = plan.source_of(node)
+        if plan.needs_gradient(source):
+            through = plan.producer_of(source)
+            dx = plan.new_gradient(source)
+            partial = emit_affine_dx(plan.program, dx, dy, plan.operand(self, "w"),
+                                     layout=self.layout, through=through)
+            plan.add_gradient(source, dx, partial)
+        emit_affine_dw(plan.program, plan.weight_target(self, "w"), dy, plan.input_of(node),
+                       layout=self.layout, finish=plan.weight_finish(self, "w"))
+        if self.bias:
+            emit_affine_db(plan.program, plan.gradient_address(self, "b"), dy, sums)

@@ -1,0 +1,45 @@
+"""Checked NumPy functions over the kernels.
+
+Arrays are float32 or float64, never mixed; any strides, read-only memory and leading
+dimensions are taken. Nothing that is passed is modified unless a function says so.
+"""
+
+from fastbp.ops.activations import (
+    gelu_backward,
+    gelu_forward,
+    leaky_relu_backward,
+    leaky_relu_forward,
+    relu_backward,
+    relu_forward,
+    sigmoid_backward,
+    sigmoid_forward,
+    silu_backward,
+    silu_forward,
+    softplus_backward,
+    softplus_forward,
+    tanh_backward,
+    tanh_forward,
+)
+from fastbp.ops.affine import (
+    affine_backward,
+    affine_forward,
+    affine_relu_backward,
+    affine_relu_forward,
+)
+from fastbp.ops.dropout import dropout_backward, dropout_forward
+from fastbp.ops.losses import (
+    hinge,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+    sigmoid_cross_entropy,
+    softmax,
+    softmax_cross_entropy,
+)
+from fastbp.ops.matmul import matmul
+try:
+    from fastbp.ops.batchnorm import batchnorm_backward, batchnorm_forward
+    from fastbp.ops.layernorm import layernorm_backward, layernorm_forward
+    from fastbp.ops.update import *
+except ImportError:
+    pass

@@ -1,0 +1,156 @@
+"""The affine layer on arrays, forward and backward (docs/math.md#affine)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of
+from fastbp._errors import ArgumentError, ShapeError
+from fastbp._program import Operand, local_program
+from fastbp.emit.activations import emit_activation_backward
+from fastbp.emit.affine import (
+    emit_affine_db,
+    emit_affine_dw,
+    emit_affine_dx,
+    emit_affine_forward,
+    needs_input,
+)
+from fastbp.kernels.activations import IDENTITY, NAMES
+from fastbp.ops._check import as_matrix, as_real, output, same_dtype
+
+LAYOUTS = ("column", "row")
+
+
+def affine_forward(x: Any, w: Any, b: Any = None, *, layout: str = "column",
+                   activation: str = "identity", slope: float = 0.01,
+                   out: np.ndarray | None = None) -> np.ndarray:
+    """y = activation(x W + b) in one pass.
+
+    Arguments:
+        x: (N, ...) with D numbers a sample. b: (C,), or None.
+        w: (D, C) in layout "column" (y = x @ w), (C, D) in layout "row" (y = x @ w.T). Any strides.
+        activation: identity, relu, leaky_relu (slope), sigmoid, tanh, gelu, softplus, silu.
+        out: C-ordered array (N, C) for the result.
+    Returns:
+        y (N, C).
+    """
+    rows, weights, bias, kind = _inputs(x, w, b, layout, activation)
+    c = weights.shape[1 if layout == "column" else 0]
+    y = output(out, (len(rows), c), rows.dtype)
+    target = y if y.flags.c_contiguous and not _overlaps(y, rows, weights, bias) else np.empty_like(
+        y, order="C")
+    program = local_program(rows.dtype)
+    emit_affine_forward(program, Operand.of(target), Operand.of(rows), Operand.of(weights),
+                        0 if bias is None else address_of(bias), layout=layout, kind=kind,
+                        slope=slope)
+    program.run()
+    if target is not y:
+        y[...] = target
+    return y
+
+
+def affine_backward(dy: Any, x: Any, w: Any, *, layout: str = "column",
+                    activation: str = "identity", y: Any = None, b: Any = None,
+                    slope: float = 0.01) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dw, db) of `affine_forward`.
+
+    Arguments:
+        dy: gradient of the loss by y, (N, C). x, w, layout, activation: as in the forward pass.
+        y: the forward result, if at hand: relu, leaky_relu, sigmoid, tanh and softplus need no
+            more. Otherwise (and for gelu, silu) x W + b is computed again, for which `b` is needed
+            unless it was None.
+    Returns:
+        dx of x's shape, dw of w's shape, db (C,): sums over the batch of what dy says, no 1/N.
+    """
+    rows, weights, bias, kind = _inputs(x, w, b, layout, activation)
+    c = weights.shape[1 if layout == "column" else 0]
+    upstream, _ = as_matrix("dy", dy)
+    same_dtype(x=rows, dy=upstream)
+    if upstream.shape != (len(rows), c):
+        raise ShapeError(f"dy with shape {np.shape(dy)}", f"({len(rows)}, {c})")
+    dtype = rows.dtype
+    dx = np.empty((len(rows), rows.shape[1]), dtype)
+    dw, db = np.empty(weights.shape, dtype), np.zeros(c, dtype)
+    program = local_program(dtype)
+    dz = Operand.of(upstream)
+    if kind != IDENTITY:
+        saved = _saved(program, rows, weights, bias, layout, kind, y, slope)
+        dz = Operand(program.workspace(len(rows) * c), len(rows), c, c)
+        emit_activation_backward(program, dz, Operand.of(upstream), saved, kind, slope)
+    emit_affine_dx(program, Operand.of(dx), dz, Operand.of(weights), layout=layout)
+    emit_affine_dw(program, Operand.of(dw), dz, Operand.of(rows), layout=layout)
+    emit_affine_db(program, address_of(db), dz, None)
+    program.run()
+    return dx.reshape(np.shape(x)), dw, db
+
+
+def _saved(program: Any, rows: np.ndarray, weights: np.ndarray, bias: np.ndarray | None,
+           layout: str, kind: int, y: Any, slope: float) -> Operand:
+    """What the activation's gradient is a function of: y, or z computed again."""
+    c = weights.shape[1 if layout == "column" else 0]
+    if y is not None and not needs_input(kind):
+        given, _ = as_matrix("y", y)
+        same_dtype(x=rows, y=given)
+        if given.shape != (len(rows), c):
+            raise ShapeError(f"y with shape {np.shape(y)}", f"({len(rows)}, {c})")
+        program.keep(given)
+        return Operand.of(given)
+    again = Operand(program.workspace(len(rows) * c), len(rows), c, c)
+    emit_affine_forward(program, again, Operand.of(rows), Operand.of(weights),
+                        0 if bias is None else address_of(bias), layout=layout,
+                        kind=IDENTITY if needs_input(kind) else kind, slope=slope)
+    return again
+
+
+def affine_relu_forward(x: Any, w: Any, b: Any = None, *, layout: str = "column",
+                        out: np.ndarray | None = None) -> np.ndarray:
+    """max(x W + b, 0) in one pass; see `affine_forward`."""
+    return affine_forward(x, w, b, layout=layout, activation="relu", out=out)
+
+
+def affine_relu_backward(dy: Any, x: Any, w: Any, y: Any, *, layout: str = "column"
+                         ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dw, db) of `affine_relu_forward` with its result y; see `affine_backward`."""
+    return affine_backward(dy, x, w, layout=layout, activation="relu", y=y)
+
+
+def _inputs(x: Any, w: Any, b: Any, layout: str, activation: str
+            ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, int]:
+    """Everything checked: x as a matrix, w as it lies, b contiguous, the activation's number."""
+    if layout not in LAYOUTS:
+        raise ArgumentError(f"layout={layout!r}", "'column' for w (D, C) or 'row' for w (C, D)")
+    if activation not in NAMES:
+        raise ArgumentError(f"activation={activation!r}", f"one of {', '.join(NAMES)}")
+    given = as_real("x", x)
+    if given.ndim == 0:
+        raise ShapeError("x is a single number", "(N, ...)")
+    shape = given.shape
+    rows = given if given.ndim == 2 else given.reshape(shape[0], -1 if given.size else
+                                                       int(np.prod(shape[1:])))
+    weights = as_real("w", w)
+    same_dtype(x=rows, w=weights)
+    if weights.ndim != 2:
+        raise ShapeError(f"w with shape {weights.shape}", "two dimensions")
+    d = weights.shape[0 if layout == "column" else 1]
+    if rows.shape[1] != d:
+        other = "row" if layout == "column" else "column"
+        fits = rows.shape[1] == weights.shape[1 if layout == "column" else 0]
+        raise ShapeError(
+            f"x with shape {shape} ({rows.shape[1]} features) and w with shape {weights.shape} "
+            f"in layout {layout!r}", f"w with {rows.shape[1]} "
+            f"{'rows' if layout == 'column' else 'columns'}",
+            f"layout={other!r} would fit" if fits else "")
+    if b is None:
+        return rows, weights, None, NAMES[activation]
+    bias = as_real("b", b)
+    same_dtype(x=rows, b=bias)
+    c = weights.shape[1 if layout == "column" else 0]
+    if bias.size != c or bias.ndim > 2 or (bias.ndim == 2 and 1 not in bias.shape):
+        raise ShapeError(f"b with shape {bias.shape}", f"({c},)")
+    return rows, weights, np.ascontiguousarray(bias.reshape(-1)), NAMES[activation]
+
+
+def _overlaps(y: np.ndarray, *others: np.ndarray | None) -> bool:
+    return any(o is not None and np.may_share_memory(y, o) for o in others)

@@ -1,0 +1,62 @@
+"""Inverted dropout on arrays (docs/math.md#dropout)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastbp._arena import address_of
+from fastbp._errors import ArgumentError, ShapeError
+from fastbp._program import Operand, local_program
+from fastbp.emit.dropout import emit_dropout_backward, emit_dropout_forward
+from fastbp.ops._check import as_matrix, output
+
+
+class DropoutMask(NamedTuple):
+    """What `dropout_backward` needs: the mask is a function of these numbers. rate 0: no mask."""
+
+    rate: float
+    seed: int
+    step: int
+    shape: tuple[int, ...]
+
+
+def dropout_forward(x: Any, rate: float, *, seed: int, step: int = 0, training: bool = True,
+                    out: np.ndarray | None = None) -> tuple[np.ndarray, DropoutMask]:
+    """(y, saved): y = x/(1 - rate) with probability 1 - rate, else 0; y = x unless `training`.
+
+    The mask depends on (seed, step, element) only: not on threads, dtype or strides. out: C-ordered array of
+    x's shape; may be x.
+    """
+    if not 0 <= rate < 1:
+        raise ArgumentError(f"rate={rate!r}", "a number from 0 up to, not including, 1",
+                            "the rate is the share of numbers that are dropped")
+    saved = DropoutMask(float(rate) if training else 0.0, int(seed), int(step), np.shape(x))
+    return _apply(emit_dropout_forward, "x", x, saved, out), saved
+
+
+def dropout_backward(dy: Any, saved: DropoutMask, *, out: np.ndarray | None = None) -> np.ndarray:
+    """dx = dy through the mask of `dropout_forward`."""
+    if np.shape(dy) != saved.shape:
+        raise ShapeError(f"dy with shape {np.shape(dy)}", f"{saved.shape}, that of x")
+    return _apply(emit_dropout_backward, "dy", dy, saved, out)
+
+
+def _apply(emitter: Any, name: str, x: Any, mask: DropoutMask, out: np.ndarray | None
+           ) -> np.ndarray:
+    matrix, shape = as_matrix(name, x)
+    y = output(out, shape, matrix.dtype)
+    if mask.rate == 0:
+        y[...] = matrix.reshape(shape)
+        return y
+    target = y if y.flags.c_contiguous else np.empty(shape, y.dtype)
+    if matrix.size:
+        step = np.array([mask.step], np.int64)
+        program = local_program(matrix.dtype)
+        emitter(program, Operand.of(target.reshape(matrix.shape)), Operand.of(matrix), mask.rate,
+                seed=mask.seed, layer=0, base_step=address_of(step))
+        program.run()
+    if target is not y:
+        y[...] = target
+    return y

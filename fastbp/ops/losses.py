@@ -1,0 +1,158 @@
+"""Losses on arrays: (mean loss, gradient by the first argument) in one pass (docs/math.md#losses).
+
+Rows are samples; further dimensions count as columns. With `sample_weight` w (N,) the loss is sum_i w_i l_i / sum_i w_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of
+from fastbp._errors import ArgumentError, ShapeError
+from fastbp._program import Operand, local_program
+from fastbp.emit import losses as emit
+from fastbp.ops._check import (
+    as_labels,
+    as_matrix,
+    as_real,
+    output,
+    rows_of,
+    same_dtype,
+    same_shape,
+)
+
+
+def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
+    """exp(x) / sum(exp(x)) over the last axis; no overflow for any finite x.
+
+    A row with NaN or inf, or of -inf only, is NaN. out: C-ordered array of x's shape; may be x.
+    """
+    array = as_real("x", x)
+    if array.ndim == 0:
+        raise ShapeError("x is a single number", "at least one dimension")
+    y = output(out, array.shape, array.dtype)
+    target = y if y.flags.c_contiguous else np.empty(y.shape, y.dtype)
+    if array.size:
+        cols = array.shape[-1]
+        matrix = rows_of(array if array.ndim == 2 else array.reshape(-1, cols))
+        program = local_program(array.dtype)
+        emit.emit_softmax(program, Operand.of(target.reshape(-1, cols)), Operand.of(matrix))
+        program.run()
+    if target is not y:
+        y[...] = target
+    return y
+
+
+def softmax_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
+                          ) -> tuple[float, np.ndarray]:
+    """-log softmax(logits) at the label, or -sum_j t_j log softmax(logits)_j, averaged over rows.
+
+    Arguments:
+        logits: (N, C). target: labels (N,), whole numbers from 0 to C-1, or probabilities (N, C).
+        sample_weight: (N,), or None for equal weights.
+    Returns:
+        (loss as a float, dlogits (N, C) = (softmax(logits) - t) / N).
+    """
+    x, shape = as_matrix("logits", logits)
+    if np.ndim(target) == len(shape) and np.shape(target) == shape and len(shape) > 1:
+        if np.asarray(target).dtype.kind == "f":
+            return _matrix_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, target,
+                                sample_weight)
+    return _label_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, target, sample_weight)
+
+
+def hinge(scores: Any, target: Any, *, sample_weight: Any = None) -> tuple[float, np.ndarray]:
+    """sum over j != label of max(0, s_j - s_label + 1), averaged over rows.
+
+    scores (N, C), target: labels (N,). Returns (loss, dscores); the slope at the kink is 0.
+    """
+    x, shape = as_matrix("scores", scores)
+    return _label_loss(emit.emit_hinge, "scores", x, shape, target, sample_weight)
+
+
+def sigmoid_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
+                          ) -> tuple[float, np.ndarray]:
+    """-t log sigmoid(z) - (1-t) log sigmoid(-z), averaged over all elements.
+
+    target: of logits' shape, 0 .. 1. Returns (loss, dlogits = (sigmoid(z) - t) / size).
+    """
+    return _element_loss(emit.emit_sigmoid_cross_entropy, "logits", logits, target, sample_weight)
+
+
+def mean_squared_error(pred: Any, target: Any, *, sample_weight: Any = None
+                       ) -> tuple[float, np.ndarray]:
+    """(p - t)^2 averaged over all elements. Returns (loss, dpred = 2 (p - t) / size)."""
+    return _element_loss(emit.emit_mean_squared_error, "pred", pred, target, sample_weight)
+
+
+def mean_absolute_error(pred: Any, target: Any, *, sample_weight: Any = None
+                        ) -> tuple[float, np.ndarray]:
+    """|p - t| averaged over all elements. Returns (loss, dpred); the slope at p = t is 0."""
+    return _element_loss(emit.emit_mean_absolute_error, "pred", pred, target, sample_weight)
+
+
+def huber(pred: Any, target: Any, *, delta: float = 1.0, sample_weight: Any = None
+          ) -> tuple[float, np.ndarray]:
+    """d^2/2 where |d| <= delta, else delta (|d| - delta/2), averaged over all elements; d = p - t."""
+    if not (delta > 0 and np.isfinite(delta)):
+        raise ArgumentError(f"delta={delta!r}", "a positive number")
+    return _element_loss(emit.emit_huber, "pred", pred, target, sample_weight, delta=float(delta))
+
+
+def _element_loss(emitter: Callable[..., None], name: str, pred: Any, target: Any,
+                  sample_weight: Any, **settings: float) -> tuple[float, np.ndarray]:
+    x, shape = as_matrix(name, pred)
+    return _matrix_loss(emitter, name, x, shape, target, sample_weight, **settings)
+
+
+def _matrix_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
+                 target: Any, sample_weight: Any, **settings: float) -> tuple[float, np.ndarray]:
+    t, target_shape = as_matrix("target", target)
+    same_dtype(**{name: x, "target": t})
+    if target_shape != shape:
+        raise ShapeError(f"{name} with shape {shape}, target with shape {target_shape}",
+                         "equal shapes", _remedy(shape, target_shape))
+    return _run(emitter, name, x, shape, Operand.of(t), sample_weight, **settings)
+
+
+def _label_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
+                target: Any, sample_weight: Any) -> tuple[float, np.ndarray]:
+    if len(shape) != 2:
+        raise ShapeError(f"{name} with shape {shape}", "(N, C): one row a sample, one column a class")
+    labels = as_labels("target", target, *shape)
+    return _run(emitter, name, x, shape, address_of(labels), sample_weight)
+
+
+def _run(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
+         target: Operand | int, sample_weight: Any, **settings: float) -> tuple[float, np.ndarray]:
+    """Emit one loss and run it; whoever calls keeps the target alive."""
+    if x.size == 0:
+        raise ShapeError(f"{name} with shape {shape}", "at least one element",
+                         "the mean of nothing is not a number")
+    weights = None if sample_weight is None else _weights(sample_weight, x)
+    gradient, loss = np.empty(x.shape, x.dtype), np.empty(1)
+    program = local_program(x.dtype)
+    emitter(program, Operand.of(gradient), Operand.of(x), target, address_of(loss),
+            weights=0 if weights is None else address_of(weights), **settings)
+    program.run()
+    return float(loss[0]), gradient.reshape(shape)
+
+
+def _weights(sample_weight: Any, x: np.ndarray) -> np.ndarray:
+    """(N,) weights in x's dtype: none negative, not all 0."""
+    weights = np.ascontiguousarray(sample_weight, x.dtype)
+    if weights.shape != (len(x),):
+        raise ShapeError(f"sample_weight with shape {weights.shape}", f"({len(x)},)")
+    if not (np.all(weights >= 0) and 0 < weights.sum(dtype=np.float64) < np.inf):
+        raise ArgumentError("sample_weight with negative or not finite numbers, or only zeros",
+                            "finite weights of at least 0, one of them above")
+    return weights
+
+
+def _remedy(shape: tuple[int, ...], target: tuple[int, ...]) -> str:
+    if shape == (*target, 1):
+        return "target[:, None] fits"
+    return "target[:, 0] fits" if target == (*shape, 1) else ""

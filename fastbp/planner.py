@@ -1,0 +1,335 @@
+"""From a network to programs: memory for one batch size, and the instructions of a training step.
+
+A plan holds a matrix for each value and each gradient (rows padded to cache lines), walks the
+steps forwards and backwards letting each layer emit itself, and knows two things that single layers do not:
+
+* An activation that alone uses an affine layer's output is fused into it; the two are one value.
+* The gradient of a value with a single use, made by an affine layer, is stored as it is *before* that
+  layer's activation: the matmul that makes it applies the mask and sums the columns while tiles are in L1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of, allocate, padded
+from fastbp._errors import ArgumentError, ShapeError
+from fastbp._program import Operand, Program
+from fastbp.emit.affine import Producer
+from fastbp.emit.gemm import Finish, can_update_in_place
+from fastbp.emit.reduce import emit_add, emit_clip_scale, emit_gather_rows, emit_scale
+from fastbp.emit.update import emit_update
+from fastbp.kernels.gemm import UPDATE
+from fastbp.kernels.reduce import FLOAT32, FLOAT64, GATHER_ROWS, UINT8
+from fastbp.layers import Affine, Layer
+from fastbp.layers.activations import Activation
+from fastbp.layers.base import Shape
+from fastbp.network import Network, consumers
+
+KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(np.uint8): UINT8}
+
+
+@dataclass(frozen=True)
+class Update:
+    """An optimizer at work on a network: what the update instructions need.
+
+    hyper: constants for weights and, without decay, for all else; rates: see kernels/update.py; cell: the clipping factor.
+    """
+
+    kind: int
+    hyper: np.ndarray
+    hyper_plain: np.ndarray
+    rates: np.ndarray
+    slots: tuple[np.ndarray, ...]
+    clip_norm: float | None = None
+    cell: np.ndarray = field(default_factory=lambda: np.ones(2))
+
+
+class Plan:
+    """Programs and memory of one network for one number of rows."""
+
+    def __init__(self, network: Network, rows: int, *, training: bool, update: Update | None = None,
+                 step_cell: np.ndarray | None = None) -> None:
+        self.network, self.rows, self.training, self.update = network, rows, training, update
+        self.dtype, self.seed = network.dtype, network.seed
+        self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
+        self.program = Program(self.dtype)
+        self.segments: list[Program | Callable[[], None]] = [self.program]
+        self.values: dict[int, Operand] = {}
+        self.saved: dict[int, Any] = {}
+        self.gradients: dict[int, Operand] = {}
+        self.sums: dict[int, Operand] = {}
+        self._arrays: dict[int, np.ndarray] = {}
+        self._sources: list[tuple[Program, int]] = []
+        self._updated: set[str] = set()
+        self._uses = consumers(network)
+        self._fused = _fused_activations(network, self._uses)
+        self._alias = {activation: affine for affine, activation in self._fused.items()}
+        self._trains = _reached_by_parameters(network)
+
+    # ---- memory ----------------------------------------------------------------------------
+
+    def new(self, cols: int) -> Operand:
+        """A matrix of `rows` x `cols`, rows padded to cache lines."""
+        width = padded(cols, self.dtype)
+        block = allocate(self.rows * width, self.dtype).reshape(self.rows, width)
+        self._arrays[address_of(block)] = block[:, :cols]
+        return Operand(address_of(block), self.rows, cols, width, readable=True)
+
+    def new_vector(self, size: int) -> int:
+        """Address of `size` elements."""
+        block = allocate(padded(size, self.dtype), self.dtype)
+        self._arrays[address_of(block)] = block
+        return address_of(block)
+
+    def new_value(self, node: int) -> Operand:
+        """The matrix of a step's output (and of the activation fused into it)."""
+        value = self.values[node] = self.new(self.network.steps[node].size)
+        if node in self._fused:
+            self.values[self._fused[node]] = value
+        return value
+
+    def new_gradient(self, node: int) -> Operand:
+        """A matrix for one contribution to the gradient of a value."""
+        return self.new(self.network.steps[node].size)
+
+    def array(self, x: Operand, shape: Shape) -> np.ndarray:
+        """The memory of a matrix of this plan as an array (rows, *shape)."""
+        view = self._arrays[x.address]
+        if len(shape) == 1:
+            return view
+        item = view.itemsize
+        inner = np.cumprod((1, *reversed(shape[1:])))[::-1] * item
+        return np.lib.stride_tricks.as_strided(view, (self.rows, *shape), (view.strides[0], *inner))
+
+    def array_of(self, node: int) -> np.ndarray:
+        """The value of a step as an array (rows, *shape)."""
+        return self.array(self.values[node], self.network.steps[node].shape)
+
+    # ---- what layers ask ---------------------------------------------------------------------
+
+    def source_of(self, node: int, place: int = 0) -> int:
+        """Which value a step's input is (a fused activation's is its affine layer's)."""
+        source = self.network.steps[node].inputs[place]
+        return self._alias.get(source, source)
+
+    def input_of(self, node: int, place: int = 0) -> Operand:
+        """The matrix of a step's input."""
+        return self.values[self.source_of(node, place)]
+
+    def shape_of(self, node: int) -> Shape:
+        """Shape of a sample of the value."""
+        return self.network.steps[node].shape
+
+    def activation_of(self, node: int) -> tuple[int, float]:
+        """(kind, slope) of an affine layer's activation, its own or the one fused into it."""
+        layer = self.network.steps[self._fused.get(node, node)].layer
+        assert isinstance(layer, (Affine, Activation))
+        return layer.kind, layer.slope
+
+    def needs_gradient(self, node: int) -> bool:
+        """True where parameters lie before the value."""
+        return self._trains[node]
+
+    def producer_of(self, node: int) -> Producer | None:
+        """The affine layer's activation, where the gradient may pass through it at once."""
+        last = self._fused.get(node, node)
+        if not isinstance(self.network.steps[node].layer, Affine) or self._uses[last] != 1:
+            return None
+        kind, slope = self.activation_of(node)
+        return Producer(kind, slope, self.saved[node])
+
+    def address(self, layer: Layer, name: str) -> int:
+        """Address of a layer's parameter or buffer."""
+        arrays = layer.parameters if name in layer.parameters else layer.buffers
+        return address_of(arrays[name])
+
+    def operand(self, layer: Layer, name: str) -> Operand:
+        """A parameter as a matrix."""
+        return self.network.operand(layer.parameters[name])
+
+    def gradient_address(self, layer: Layer, name: str) -> int:
+        """Where a parameter's gradient belongs."""
+        return address_of(layer.gradients[name])
+
+    @property
+    def step_cell(self) -> int:
+        """Address of the number of the run's first step, for random masks."""
+        return address_of(self._step_cell)
+
+    # ---- gradients and updates -----------------------------------------------------------------
+
+    def add_gradient(self, node: int, dx: Operand, sums: Operand | None = None) -> None:
+        """dx is (a part of) the gradient of the value; parts are summed."""
+        if node in self.gradients:
+            emit_add(self.program, self.gradients[node], self.gradients[node], dx)
+        else:
+            self.gradients[node] = dx
+            if sums is not None:
+                self.sums[node] = sums
+
+    def add_copy(self, node: int, dy: Operand) -> None:
+        """As `add_gradient` for a matrix that stays someone else's."""
+        if node in self.gradients:
+            emit_add(self.program, self.gradients[node], self.gradients[node], dy)
+        else:
+            self.gradients[node] = self.new(dy.cols)
+            emit_scale(self.program, self.gradients[node], dy, 1.0)
+
+    def _updates_weight(self, layer: Layer, name: str) -> bool:
+        """True where the matmul that makes the gradient may update the weight at once."""
+        del layer, name
+        return (self.update is not None and self.update.clip_norm is None
+                and can_update_in_place(self.rows, self.dtype.itemsize))
+
+    def weight_target(self, layer: Layer, name: str) -> Operand:
+        """Where the gradient matmul of a weight writes: the weight itself where it is fused."""
+        fused = self._updates_weight(layer, name)
+        return self.network.operand((layer.parameters if fused else layer.gradients)[name])
+
+    def weight_finish(self, layer: Layer, name: str) -> Finish | None:
+        """The update as the matmul's epilogue, or None."""
+        if not self._updates_weight(layer, name):
+            return None
+        update = self.update
+        assert update is not None
+        self._updated.add(f"{layer.name}.{name}")
+        offset = self.network.layout.places[f"{layer.name}.{name}"][0] * self.dtype.itemsize
+        slots = [address_of(s) + offset for s in update.slots]
+        slots += [address_of(layer.parameters[name])] * (2 - len(slots))
+        return Finish(UPDATE, update.kind, slots=(slots[0], slots[1]),
+                      hyper=address_of(update.hyper), rates=address_of(update.rates))
+
+    def emit_update(self) -> None:
+        """The optimizer's step on all that no matmul has updated."""
+        update, network, item = self.update, self.network, self.dtype.itemsize
+        if update is None:
+            return
+        w, g = address_of(network.values), address_of(network.gradient_values)
+        size, scale = network.layout.size, 0
+        if update.clip_norm is not None:
+            scale = address_of(update.cell)
+            emit_clip_scale(self.program, scale, g, size, update.clip_norm)
+        ranges = [(network.decay_size, size, update.hyper_plain)]
+        if not self._updated:
+            ranges.append((0, network.decay_size, update.hyper))
+        else:
+            ranges += [(place, place + self._extent(shape), update.hyper)
+                       for name, (place, shape) in network.layout.places.items()
+                       if place < network.decay_size and name not in self._updated]
+        for number, (begin, end, hyper) in enumerate(ranges):
+            slots = tuple(address_of(s) + begin * item for s in update.slots)
+            emit_update(self.program, update.kind, w + begin * item, g + begin * item, end - begin,
+                        hyper=address_of(hyper), rates=address_of(update.rates), slots=slots,
+                        scale=scale, overlap=number > 0)
+
+    def _extent(self, shape: Shape) -> int:
+        return int(np.prod(shape[:-1], dtype=np.int64)) * padded(shape[-1], self.dtype)
+
+    # ---- emission --------------------------------------------------------------------------------
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Run Python code here: the program is split around it."""
+        self.program = Program(self.dtype)
+        self.segments += [function, self.program]
+
+    @property
+    def is_compiled(self) -> bool:
+        """True where no Python code interrupts the program, so that it can run many steps."""
+        return len(self.segments) == 1
+
+    def emit_inputs(self, index: int = 0) -> None:
+        """Gather each input's rows, by the int64 index at an address or consecutive ones."""
+        for number, step in enumerate(self.network.input_steps):
+            value = self.new_value(step)
+            emit_gather_rows(self.program, value, value, KINDS[self.dtype], index=index,
+                             overlap=number > 0)
+            self._sources.append((self.program, self.program.size - 1))
+
+    def emit_forward(self) -> None:
+        """All layers in order."""
+        for node, step in enumerate(self.network.steps):
+            if step.layer is not None and node not in self._alias:
+                step.layer.emit_forward(self, node)
+
+    def emit_backward(self, output_gradients: dict[int, Operand]) -> None:
+        """All layers in reverse order, from the gradients of output steps."""
+        for node, dy in output_gradients.items():
+            self.add_gradient(self._alias.get(node, node), dy)
+        for node in reversed(range(len(self.network.steps))):
+            layer = self.network.steps[node].layer
+            if layer is not None and node in self.gradients and self._trains[node]:
+                layer.emit_backward(self, node, self.gradients[node])
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    def set_inputs(self, arrays: Sequence[np.ndarray], index: int = 0) -> None:
+        """Where `emit_inputs` gathers from: matrices (n, size) of float32, float64 or uint8."""
+        for (program, row), x in zip(self._sources, arrays, strict=True):
+            item = x.itemsize
+            program.set(row, GATHER_ROWS, source=address_of(x), row_step=x.strides[0] // item,
+                        col_step=x.strides[1] // item, index=index, kind=KINDS[x.dtype])
+
+    def run(self, steps: int) -> None:
+        """Run all segments; more than one step only where `is_compiled`."""
+        for segment in self.segments:
+            if isinstance(segment, Program):
+                segment.run(steps)
+            else:
+                segment()
+
+
+def _fused_activations(network: Network, uses: Any) -> dict[int, int]:
+    """Affine step -> the activation step that alone uses it."""
+    found = {}
+    for node, step in enumerate(network.steps):
+        if isinstance(step.layer, Activation):
+            source = step.inputs[0]
+            layer = network.steps[source].layer
+            if isinstance(layer, Affine) and layer.activation == "identity" and uses[source] == 1:
+                found[source] = node
+    return found
+
+
+def _reached_by_parameters(network: Network) -> list[bool]:
+    """For each value: does a parameter lie before it?"""
+    reached: list[bool] = []
+    for step in network.steps:
+        own = step.layer is not None and bool(step.layer.parameter_list())
+        reached.append(own or any(reached[i] for i in step.inputs))
+    return reached
+
+
+def as_batch(network: Network, x: Any) -> list[np.ndarray]:
+    """Inputs as matrices (N, size) of a dtype that the gather instruction converts."""
+    given = x if isinstance(x, (tuple, list)) and len(network.input_steps) > 1 else (x,)
+    if len(given) != len(network.input_steps):
+        raise ArgumentError(f"{len(given)} inputs", f"{len(network.input_steps)}, as a tuple")
+    arrays = [_as_rows(a, network.steps[i].shape, network.dtype)
+              for a, i in zip(given, network.input_steps, strict=True)]
+    if len({len(a) for a in arrays}) > 1:
+        raise ShapeError(f"inputs with {[len(a) for a in arrays]} samples", "equal numbers")
+    return arrays
+
+
+def _as_rows(x: Any, shape: Shape, dtype: np.dtype) -> np.ndarray:
+    array = np.asarray(x)
+    size = int(np.prod(shape, dtype=np.int64))
+    if array.ndim < 2 and not (array.ndim == 1 and size == 1):
+        raise ShapeError(f"x with shape {array.shape}", f"(N, {', '.join(map(str, shape))})",
+                         "one sample is x[None]")
+    if array.size != len(array) * size:
+        raise ShapeError(f"x with shape {array.shape}: {array.size // max(len(array), 1)} features",
+                         f"(N, {', '.join(map(str, shape))})")
+    if array.dtype not in KINDS:
+        if array.dtype.kind not in "biuf":
+            raise ArgumentError(f"x of dtype {array.dtype}", "numbers", "convert the columns first")
+        array = array.astype(dtype)
+    array = array.reshape(len(array), size)
+    if not array.flags.aligned or any(s % array.itemsize for s in array.strides):
+        array = np.ascontiguousarray(array)
+    return array

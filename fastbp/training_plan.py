@@ -1,0 +1,73 @@
+"""The program of a training step: gather, forward, losses, backward, update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of, allocate
+from fastbp._program import Operand
+from fastbp.emit import losses as emit_losses
+from fastbp.emit.reduce import emit_gather_labels, emit_gather_rows
+from fastbp.kernels.reduce import GATHER_LABELS, GATHER_ROWS
+from fastbp.losses import Loss
+from fastbp.planner import KINDS, Plan
+from fastbp.targets import Target
+
+
+class TrainingPlan:
+    """A plan with losses and, where it has an update, the optimizer's step.
+
+    step_losses: (outputs, steps) float64; step s of a run leaves its losses in column s.
+    """
+
+    def __init__(self, plan: Plan, losses: Sequence[Loss], targets: Sequence[Target],
+                 step_losses: np.ndarray) -> None:
+        self.plan = plan
+        self._step_losses = step_losses
+        self._labels: list[np.ndarray] = []
+        self._sources: list[tuple[Any, int, bool]] = []
+        plan.emit_inputs()
+        batches = [self._emit_target(t) for t in targets]
+        plan.emit_forward()
+        gradients: dict[int, Operand] = {}
+        for number, loss in enumerate(losses):
+            node = plan.network.output_steps[number]
+            logits = plan.values[node]
+            dlogits = plan.new(logits.cols)
+            emit = getattr(emit_losses, f"emit_{loss.name}")
+            emit(plan.program, dlogits, logits, batches[number],
+                 address_of(step_losses[number]), **loss.settings)
+            gradients[node] = dlogits
+        plan.emit_backward(gradients)
+        plan.emit_update()
+
+    def _emit_target(self, target: Target) -> Operand | int:
+        """Where the batch's targets are: labels at an address, or a matrix."""
+        plan = self.plan
+        if target.is_labels:
+            labels = allocate(plan.rows, np.int64)
+            self._labels.append(labels)
+            emit_gather_labels(plan.program, address_of(labels), address_of(labels), plan.rows,
+                               overlap=True)
+            place: Operand | int = address_of(labels)
+        else:
+            place = plan.new(target.array.shape[1])
+            emit_gather_rows(plan.program, place, place, KINDS[plan.dtype], overlap=True)
+        self._sources.append((plan.program, plan.program.size - 1, target.is_labels))
+        return place
+
+    def set_batch(self, inputs: Sequence[np.ndarray], targets: Sequence[Target],
+                  index: int = 0) -> None:
+        """Where the next run takes its samples from, by the int64 index at an address (0: in order)."""
+        self.plan.set_inputs(inputs, index)
+        for (program, row, is_labels), target in zip(self._sources, targets, strict=True):
+            y = target.array
+            if is_labels:
+                program.set(row, GATHER_LABELS, source=address_of(y), index=index)
+            else:
+                program.set(row, GATHER_ROWS, source=address_of(y), index=index,
+                            row_step=y.strides[0] // y.itemsize,
+                            col_step=y.strides[1] // y.itemsize, kind=KINDS[y.dtype])

@@ -1,0 +1,67 @@
+"""What all tests share: seeds, the number of threads, and which tests are about kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from fastbp import _runtime
+
+# The first example of a property compiles kernels, so no example has a deadline; CI sees the same
+# examples every time, and prints how to repeat one that fails.
+settings.register_profile(
+    "fastbp",
+    deadline=None,
+    derandomize=True,
+    print_blob=True,
+    max_examples=50,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("fastbp")
+
+# CI runs these again in plain Python and with bounds checks (see .ci/run).
+KERNEL_FILES = {
+    "test_activations",
+    "test_affine",
+    "test_batchnorm",
+    "test_dropout",
+    "test_gemm",
+    "test_layernorm",
+    "test_losses",
+    "test_matmul",
+    "test_random",
+    "test_reduce",
+    "test_simd",
+    "test_softmax",
+    "test_transcendental",
+    "test_update",
+}
+MATMUL_FILES = {"test_affine", "test_gemm", "test_matmul"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of kernels by the files that they are in."""
+    for item in items:
+        stem = Path(item.path).stem
+        if stem in KERNEL_FILES:
+            item.add_marker(pytest.mark.kernels)
+        if stem in MATMUL_FILES:
+            item.add_marker(pytest.mark.matmul)
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_as_before() -> Iterator[None]:
+    """A test that sets the number of threads does not set it for the next one."""
+    before = _runtime._asked
+    yield
+    _runtime._asked = before
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers with a fixed seed."""
+    return np.random.Generator(np.random.PCG64(20240229))
