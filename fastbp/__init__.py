@@ -6,6 +6,7 @@
     trainer.fit(x, labels, epochs=10, batch_size=32)
 """
 
+from fastbp import _numba  # noqa: F401, I001  (first: it keeps SciPy out)
 from fastbp import callbacks, initializers, losses, ops, optim, schedules
 from fastbp._errors import (
     ArgumentError,

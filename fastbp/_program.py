@@ -37,6 +37,9 @@ class Operand:
     def of(cls, array: np.ndarray) -> Operand:
         """The operand over a 1-D (one row) or 2-D array whose strides are whole elements."""
         item = array.itemsize
+        if array.size == 0:  # NumPy's strides of empty arrays mean nothing
+            rows, cols = array.shape if array.ndim == 2 else (1, 0)
+            return cls(address_of(array), rows, cols, cols)
         if array.ndim == 1:
             return cls(address_of(array), 1, array.shape[0], array.shape[0],
                        array.strides[0] // item)
@@ -88,6 +91,20 @@ class Memory:
         self._used = 0
         if len(self._block) > KEPT_BYTES:
             self._block = allocate(0, np.uint8)
+
+
+    def blocks(self) -> list[np.ndarray]:
+        """All memory there is, for bounds checks."""
+        return [self._slots, self._zeros, self._block, *self._large]
+
+    def view(self, address: int, count: int, dtype: Any) -> np.ndarray:
+        """`count` elements of a workspace as an array."""
+        size = count * np.dtype(dtype).itemsize
+        for block in self.blocks():
+            begin = address - address_of(block)
+            if 0 <= begin and begin + size <= len(block):
+                return block[begin : begin + size].view(dtype)
+        raise ValueError(f"no workspace at {address:#x}")
 
 
 _local = threading.local()

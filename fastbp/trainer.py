@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from fastbp import losses as loss_table
 from fastbp import ops, optim, schedules
 from fastbp._arena import address_of, allocate
 from fastbp._errors import ArgumentError, DataError
+from fastbp._interrupts import deferred_interrupts
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.planner import Plan, Update, as_batch
@@ -170,7 +171,9 @@ class Trainer:
             for epoch in range(1, epochs + 1):
                 for hook in active:
                     hook.on_epoch_begin(self, epoch)
-                row = self._epoch(inputs, targets, batch_size, shuffle, first_step, epochs)
+                with deferred_interrupts() as at_step_edge:
+                    row = self._epoch(inputs, targets, batch_size, shuffle, first_step, epochs,
+                                      at_step_edge)
                 row = {"epoch": epoch, **row}
                 if validation_data is not None:
                     scores = self.evaluate(*validation_data)
@@ -187,7 +190,8 @@ class Trainer:
         return history
 
     def _epoch(self, inputs: list[np.ndarray], targets: list[Target], batch_size: int,
-               shuffle: bool, first_step: int, epochs: int) -> dict[str, float]:
+               shuffle: bool, first_step: int, epochs: int,
+               at_step_edge: Callable[[], None]) -> dict[str, float]:
         """One pass over the samples: a row of the history."""
         rows = len(inputs[0])
         full, rest = divmod(rows, batch_size)
@@ -208,6 +212,7 @@ class Trainer:
             done += chunk
             per_step = (time.perf_counter() - start) / chunk
             chunk = max(1, min(2 * chunk, int(CHUNK_SECONDS / max(per_step, 1e-9))))
+            at_step_edge()
         if rest:
             values = self._run(self._plan(rest, targets, self._update), inputs, targets,
                                lrs[full:], address_of(order) + 8 * full * batch_size)

@@ -1,5 +1,6 @@
 """The small commands, help, the start of the process, and the picture."""
 
+import os
 import re
 import subprocess
 import sys
@@ -13,10 +14,13 @@ from fastbp.cli import main
 from fastbp.cli._scores import describe, probabilities, score
 from fastbp.data import Table, fit_preparation
 
+# The package under test, also for processes that start in another folder.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
+
 
 def run(*argv, **more):
     return subprocess.run([sys.executable, *argv], text=True, capture_output=True, timeout=600,
-                          check=False, **more)
+                          check=False, env=ENVIRONMENT, **more)
 
 
 def test_version():
@@ -67,7 +71,8 @@ def test_a_reader_that_leaves_is_no_error(tmp_path):
                 str(tmp_path / "run"))
     assert train.returncode == 0, train.stderr
     with subprocess.Popen([sys.executable, "-m", "fastbp", "predict", str(tmp_path / "run"), data],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env=ENVIRONMENT) as process:
         assert process.stdout.readline() == "prediction\n"
         process.stdout.close()
         assert process.stderr.read() == ""

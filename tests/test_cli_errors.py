@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastbp
 from fastbp.cli import main
 
+# The package under test, also for processes that start in another folder.
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
 ROWS = 24
 
 
@@ -227,7 +230,7 @@ def test_models_that_cannot_be_read(folder, capsys, command, name, content):
 def test_a_whole_process_prints_one_line_and_no_traceback(folder):
     edited("bad.csv", 7, 1, "abc")
     result = subprocess.run([sys.executable, "-m", "fastbp", "train", "bad.csv"], text=True,
-                            capture_output=True, timeout=120, check=False)
+                            capture_output=True, timeout=120, check=False, env=ENVIRONMENT)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr == ("fastbp: error: bad.csv, line 7, column 2: text 'abc'; wanted a "

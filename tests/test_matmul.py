@@ -12,7 +12,8 @@ from numba.core import config
 import fastbp
 from fastbp import ops
 from fastbp._errors import DTypeError, ShapeError
-from tests import conditions, reference
+import conditions
+import reference
 
 PLAIN = bool(config.DISABLE_JIT)
 SLOW = PLAIN or os.environ.get("FASTBP_BOUNDSCHECK") == "1"

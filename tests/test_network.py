@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastbp
-from tests import reference
+import reference
 
 ACTIVATIONS = ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "softplus", "silu"]
 LAYERS = {"relu": fastbp.ReLU, "leaky_relu": fastbp.LeakyReLU, "sigmoid": fastbp.Sigmoid,

@@ -33,7 +33,7 @@ from fastbp._simd import (
     to_integer,
     transpose_block,
 )
-from tests import conditions
+import conditions
 
 SPECIAL = [0.0, -0.0, 1.0, -1.5, np.nan, np.inf, -np.inf, 3.4, -7.25, 1e-30, 2.0, 100.0]
 

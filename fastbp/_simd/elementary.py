@@ -24,6 +24,8 @@ from fastbp._simd._emit import (
 from fastbp._simd.machine import AVX512, machine
 
 _SQRT_HALF = 0.5**0.5
+# Added and subtracted, they leave multiples of 2^-34 and 2^-62.
+_KEEPER = (1.5 * 2.0**-11, 1.5 * 2.0**-10)
 
 
 def constant(x: Any, single: float, double: float) -> Any:
@@ -49,6 +51,11 @@ def scale(x: Any, k: Any) -> Any:
         return np.ldexp(x, k.astype(np.int32))
 
 
+def scale_normal(x: Any, k: Any) -> Any:
+    """`scale` where the result is a normal number and -126 <= k <= 127 (-1022 <= k <= 1023)."""
+    return scale(x, k)
+
+
 def exponent(x: Any) -> Any:
     """Integral lanes k such that sqrt(1/2) <= x / 2^k < sqrt(2); x positive and normal.
 
@@ -64,11 +71,14 @@ def exponent(x: Any) -> Any:
 def ratio(a: Any, b: Any, c: Any) -> Any:
     """a / (b + c) for |c| <= |b| and 1 <= b + c <= 2, within 0.6 units of the last place or so.
 
-    The rounding error of the sum, c - ((b + c) - b), is taken back to first order.
+    The rounding error of the sum, c - ((b + c) - b), is taken back to first order; what is below 2^-10 of
+    its bound counts as 0, so that no product of it is subnormal.
     """
     total = b + c
+    keeper = constant(a, *_KEEPER)
+    lost = ((c - (total - b)) + keeper) - keeper
     quotient = a / total
-    return quotient - quotient * (c - (total - b)) / total
+    return quotient - quotient * lost / total
 
 
 def _float_vector(*kinds: Any) -> Vector | None:
@@ -110,21 +120,37 @@ def _polynomial(builder: Any, sig: Any, x: Any, single: Any, double: Any) -> Any
 
 @lowers(scale, lambda x, k: _float_vector(x, k))
 def _scale(builder: Any, sig: Any, x: Any, k: Any) -> Any:
-    vector = x.type
     if machine() == AVX512:
-        kind = "ps" if isinstance(vector.element, ir.FloatType) else "pd"
-        mask = ir.IntType(vector.count)
-        f = llvm_function(builder, f"llvm.x86.avx512.mask.scalef.{kind}.512", vector,
-                          [vector, vector, vector, mask, I32])
-        return builder.call(f, [x, k, x, ir.Constant(mask, -1), I32(4)])  # 4: current rounding
+        return _scalef(builder, x, k)
     # Two factors, as 2^k itself may be out of range; the first product is exact.
-    integers, fraction, bias = _format(vector)
+    integers, _, _ = _format(x.type)
     power = builder.fptosi(k, integers)
     half = builder.ashr(power, _every(integers, 1))
-    for part in (half, builder.sub(power, half)):
-        factor = builder.shl(builder.add(part, _every(integers, bias)), _every(integers, fraction))
-        x = builder.fmul(x, builder.bitcast(factor, vector))
-    return x
+    x = builder.fmul(x, _two_to_the(builder, half, x.type))
+    return builder.fmul(x, _two_to_the(builder, builder.sub(power, half), x.type))
+
+
+@lowers(scale_normal, lambda x, k: _float_vector(x, k))
+def _scale_normal(builder: Any, sig: Any, x: Any, k: Any) -> Any:
+    if machine() == AVX512:
+        return _scalef(builder, x, k)
+    power = builder.fptosi(k, _format(x.type)[0])
+    return builder.fmul(x, _two_to_the(builder, power, x.type))
+
+
+def _scalef(builder: Any, x: Any, k: Any) -> Any:
+    kind = "ps" if isinstance(x.type.element, ir.FloatType) else "pd"
+    mask = ir.IntType(x.type.count)
+    f = llvm_function(builder, f"llvm.x86.avx512.mask.scalef.{kind}.512", x.type,
+                      [x.type, x.type, x.type, mask, I32])
+    return builder.call(f, [x, k, x, ir.Constant(mask, -1), I32(4)])  # 4: current rounding
+
+
+def _two_to_the(builder: Any, power: Any, vector: Any) -> Any:
+    """2^power from an integer vector, by its bit pattern."""
+    integers, fraction, bias = _format(vector)
+    biased = builder.add(power, _every(integers, bias))
+    return builder.bitcast(builder.shl(biased, _every(integers, fraction)), vector)
 
 
 @lowers(exponent, lambda x: _float_vector(x))
@@ -151,6 +177,8 @@ def _every(integers: Any, number: int) -> Any:
 def _ratio(builder: Any, sig: Any, a: Any, b: Any, c: Any) -> Any:
     total = builder.fadd(b, c)
     lost = builder.fsub(c, builder.fsub(total, b))
+    keeper = _all(builder, sig, ir.Constant(ir.DoubleType(), _choose(sig, *_KEEPER)))
+    lost = builder.fsub(builder.fadd(lost, keeper), keeper)
     if machine() != AVX512:
         quotient = builder.fdiv(a, total)
         excess = builder.fdiv(builder.fmul(quotient, lost), total)

@@ -1,8 +1,9 @@
 """Division and square root at twice the speed, where the machine has estimates to start from.
 
-AVX-512 float32 refines the 14-bit estimates of 1/x and 1/sqrt(x) by one Newton step: error at most 2 units in the
-last place, and 2 cycles a register instead of 10 or 12 on the divider. Elsewhere, and in plain Python,
-they are the exact operations; both meanings agree on 0, and on all that is neither subnormal nor near overflow.
+AVX-512 float32 refines the 14-bit estimates of 1/x and 1/sqrt(x) by one Newton step: error at
+most 2 units in the last place, and 2 cycles a register instead of 10 or 12 on the divider.
+Elsewhere, and in plain Python, they are the exact operations; both meanings agree on 0, and on
+all that is neither subnormal nor near overflow.
 """
 
 from __future__ import annotations

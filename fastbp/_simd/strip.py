@@ -1,11 +1,13 @@
 """Strips: four registers side by side as one value.
 
-Four registers of a row are 256 bytes with AVX-512, enough for the hardware to fetch ahead, and four independent
-chains, enough to hide the latency of a sum. Operators and functions of vectors work on strips too.
+Four registers of a row are 256 bytes with AVX-512, enough for the hardware to fetch ahead, and
+four independent chains, enough to hide the latency of a sum. Operators and functions of vectors
+work on strips too.
 
-The count `n` is a run-time number: of a strip that reaches over the end of a row only the first `n` lanes
-exist. One compiled body then serves whole strips and tails: the test costs one predicted branch for four
-registers, a second specialisation of every kernel would cost seconds of the first start.
+The count `n` is a run-time number: of a strip that reaches over the end of a row only the first
+`n` lanes exist. One compiled body then serves whole strips and tails: the test costs one
+predicted branch for four registers, a second specialisation of every kernel would cost seconds of
+the first start.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastbp._arena import padded
 from fastbp._program import Operand, Program
 from fastbp.emit.reduce import (
@@ -14,9 +16,10 @@ from fastbp.emit.reduce import (
 )
 from fastbp.kernels import batchnorm
 
+
 def _partials(program: Program, groups: int, cols: int, first: int, second: int
               ) -> tuple[int, int, int]:
-    """Addresses and row step of two (groups, cols) matrices: the results themselves for one group."""
+    """Addresses and row step of two (groups, cols) matrices; of one group, the results."""
     step = padded(cols, program.dtype)
     if groups == 1:
         return first, second, step
@@ -29,9 +32,9 @@ def emit_batchnorm_forward(program: Program, y: Operand, x: Operand, *, gamma: i
                            momentum: float = 0.9, eps: float = 1e-5, training: bool = True) -> None:
     """y = gamma*(x - mean)*rstd + beta over the columns of x; y may be x.
 
-    gamma, beta, mean, rstd and the running statistics are addresses of (cols,) vectors; mean and rstd
-    are written (for the backward pass). training: statistics of the batch, which go into the running
-    ones (addresses 0: there are none); else the running ones, which must exist.
+    gamma, beta, mean, rstd and the running statistics are addresses of (cols,) vectors; mean and
+    rstd are written (for the backward pass). training: statistics of the batch, which go into the
+    running ones (addresses 0: there are none); else the running ones, which must exist.
     """
     contiguous("y", y)
     contiguous("x", x)
@@ -72,7 +75,7 @@ def emit_batchnorm_backward(program: Program, dx: Operand, dy: Operand, x: Opera
         return
     tasks, groups, blocks = column_blocks(rows, cols)
     first, second, step = _partials(program, groups, cols, dgamma, dbeta)
-    shared = {"dy": dy.address, "dy_step": dy.row_step, "x": x.address, "x_step": x.row_step,
+    shared: dict[str, Any] = {"dy": dy.address, "dy_step": dy.row_step, "x": x.address, "x_step": x.row_step,
               "mean": mean, "rstd": rstd, **blocks}
     program.emit(batchnorm.BATCHNORM_SUMS, tasks=tasks, dgamma=first, dbeta=second, step=step,
                  **shared)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from fastbp._arena import padded
 from fastbp._program import Operand, Program
-from fastbp.emit.reduce import BLOCK, LEAST_ROWS, column_blocks, contiguous, emit_column_sums, emit_fill, streams
+from fastbp.emit.reduce import (
+    BLOCK,
+    LEAST_ROWS,
+    column_blocks,
+    contiguous,
+    emit_column_sums,
+    emit_fill,
+    streams,
+)
 from fastbp.kernels import layernorm
 
 
@@ -27,7 +35,10 @@ def emit_layernorm_forward(program: Program, y: Operand, x: Operand, *, gamma: i
 
 def emit_layernorm_backward(program: Program, dx: Operand, dy: Operand, x: Operand, *, dgamma: int,
                             dbeta: int, mean: int, rstd: int, gamma: int) -> None:
-    """dx, dgamma (cols,) and dbeta (cols,) from dy and what the forward pass saved; dx may be dy or x."""
+    """dx, dgamma (cols,) and dbeta (cols,) from dy and what the forward pass saved.
+
+    dx may be dy or x.
+    """
     for name, operand in (("dx", dx), ("dy", dy), ("x", x)):
         contiguous(name, operand)
     rows, cols = x.rows, x.cols

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastbp._arena import ALIGNMENT, padded
 from fastbp._program import Operand, Program
 from fastbp.kernels import reduce
@@ -27,8 +29,11 @@ def blocks(rows: int, cols: int) -> tuple[int, int, int]:
     return -(-rows // block_rows) * -(-cols // block_cols), block_rows, block_cols
 
 
-def column_blocks(rows: int, cols: int) -> tuple[int, int, dict[str, int]]:
-    """(tasks, groups of rows, the words rows, cols, block_rows, block_cols) for work down the columns."""
+def column_blocks(rows: int, cols: int) -> tuple[int, int, dict[str, Any]]:
+    """For work down the columns: (tasks, groups of rows, words).
+
+    words: rows, cols, block_rows and block_cols.
+    """
     size = max(BLOCK, min(rows * cols // TASKS, 16 * BLOCK))
     block_cols = min(cols, MOST_COLS)
     block_rows = min(rows, max(LEAST_ROWS, size // block_cols))
@@ -116,7 +121,7 @@ def _combine(program: Program, kind: int, out: Operand, a: Operand, b: Operand, 
 
 
 def streams(program: Program, out: Operand) -> int:
-    """1 where a result is large, and its rows lie on cache lines, so that it may go past the caches."""
+    """1 where a result is large and its rows lie on cache lines: it may go past the caches."""
     step = out.row_step * program.dtype.itemsize
     large = out.rows * out.cols * program.dtype.itemsize >= STREAM_BYTES
     return int(large and step % ALIGNMENT == 0 and out.address % ALIGNMENT == 0)

@@ -17,9 +17,9 @@ def emit_update(program: Program, kind: int, w: int, g: int, size: int, *, hyper
     """One optimizer step on `size` contiguous parameters at address w with gradients at g.
 
     slots: addresses of the update.SLOTS[kind] slot vectors. hyper: address of update.HYPER
-    float64; rates: of a float64 table with update.RATES columns, row `step` for each step of a run;
-    scale: of a float64 that multiplies the gradient, or 0. A range of parameters has its own hyper, so
-    a network emits one instruction per kind of decay, the later ones with `overlap`.
+    float64; rates: of a float64 table with update.RATES columns, row `step` for each step of a
+    run; scale: of a float64 that multiplies the gradient, or 0. A range of parameters has its own
+    hyper, so a network emits one instruction per kind of decay, the later ones with `overlap`.
     """
     if len(slots) != update.SLOTS[kind]:
         raise ValueError(f"kind {kind} has {update.SLOTS[kind]} slots, not {len(slots)}")

@@ -28,7 +28,8 @@ def over_strips(function: Callable) -> Callable:
 
     `function(start, end, i, n, *arguments)` does rows start .. end-1 of the strip of columns that
     begins at i, where n columns are left. The kernel is called with (rows, cols, chunk, like,
-    *arguments) and takes `chunk` rows at a time, in each chunk all strips of `like`'s type in order.
+    *arguments) and takes `chunk` rows at a time, in each chunk all strips of `like`'s type in
+    order.
 
     A factory, because a kernel that is passed as an argument could not be kept in the cache.
     """

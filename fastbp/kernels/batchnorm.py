@@ -5,15 +5,16 @@
 
 Design
   * Two passes over blocks of the matrix, in tasks: moments (or sums) of a block, which a small
-    instruction merges in order, then the elementwise pass, last block first: it is still in cache.
-    Strips of columns over all rows, which read once from memory while a strip fits in L2, were no faster
-    at any size and half as fast at 16384 x 1024 (rows at multiples of 4 KB share few sets of L2).
-  * In a block, strips of four registers go CHUNK rows at a time, about a shift: the mean of the rows
-    before (at the start, of the first PILOT rows). One read gives s = sum(x - shift) and
-    q = sum (x - shift)^2, then q - s^2/n is the chunk's m2, and Chan's merge adds it. The shift's distance from
-    the chunk's mean is part of the total variance, so what cancels is never more than what stays: the
-    variance is off by some CHUNK*u of itself whatever the mean. A constant column has s = q = 0
-    and gives y = beta exactly.
+    instruction merges in order, then the elementwise pass, last block first: it is still in
+    cache. Strips of columns over all rows, which read once from memory while a strip fits in L2,
+    were no faster at any size and half as fast at 16384 x 1024 (rows at multiples of 4 KB share
+    few sets of L2).
+  * In a block, strips of four registers go CHUNK rows at a time, about a shift: the mean of the
+    rows before (at the start, of the first PILOT rows). One read gives s = sum(x - shift) and q =
+    sum (x - shift)^2, then q - s^2/n is the chunk's m2, and Chan's merge adds it. The shift's
+    distance from the chunk's mean is part of the total variance, so what cancels is never more
+    than what stays: the variance is off by some CHUNK*u of itself whatever the mean. A constant
+    column has s = q = 0 and gives y = beta exactly.
   * Means are kept as offsets from a first row, so merging does not round at the size of the mean.
 Values whose distance from the mean is above 1e18 (float32) overflow the variance.
 Mathematics: docs/math.md#batchnorm; merge: Chan, Golub & LeVeque 1983.
@@ -27,7 +28,7 @@ from fastbp._simd.strip import load_strip, splat_strip, store_strip, stream_stri
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels._strips import CHUNK, block, over_strips
 
-# The same where two matrices are read.
+# Rows taken at a time where two matrices are read: as many streams as CHUNK rows of one.
 PAIR = CHUNK // 2
 # Rows whose mean is the first shift.
 PILOT = 8
@@ -50,7 +51,7 @@ BATCHNORM_DX = Instruction(
     "blocks stream training")
 
 
-# ---- forward ---------------------------------------------------------------------------------------
+# ---- forward -------------------------------------------------------------------------------------
 
 
 @kernel
@@ -75,7 +76,8 @@ def batchnorm_moments(start, end, i, n, mean, m2, x, x_step, rows):
     """mean and m2 = sum (x - mean)^2 of each column, chunks of at most CHUNK rows; rows >= 1.
 
     x (rows, cols), rows at x_step, columns contiguous; mean, m2 (cols,), overwritten; between
-    chunks mean holds the offset from row 0. Accumulates in x's dtype. Source: docs/math.md#batchnorm.
+    chunks mean holds the offset from row 0. Accumulates in x's dtype. Source:
+    docs/math.md#batchnorm.
     """
     zero, origin = splat_strip(x, 0.0), load_strip(x, i, n)
     if start == 0:
@@ -97,13 +99,14 @@ def batchnorm_moments(start, end, i, n, mean, m2, x, x_step, rows):
 
 
 @over_strips
-def batchnorm_finish(start, end, i, n, mean, rstd, running_mean, running_var, tracked, means, m2s, step,
-                     groups, rows, block_rows, momentum, eps):
+def batchnorm_finish(start, end, i, n, mean, rstd, running_mean, running_var, tracked, means, m2s,
+                     step, groups, rows, block_rows, momentum, eps):
     """mean and rstd of the columns from the moments of `groups` blocks, merged in order.
 
-    groups 0: from the running statistics. means, m2s (groups, cols), rows at step, of block_rows of the
-    `rows` rows each; the others (cols,). Overwrites mean and rstd, which may be the first rows of means and
-    m2s; running = momentum*running + (1 - momentum)*batch (biased variance) where `tracked`.
+    groups 0: from the running statistics. means, m2s (groups, cols), rows at step, of block_rows
+    of the `rows` rows each; the others (cols,). Overwrites mean and rstd, which may be the first
+    rows of means and m2s; running = momentum*running + (1 - momentum)*batch (biased variance)
+    where `tracked`.
     """
     if groups > 0:
         centre, m2 = load_strip(means, i, n), load_strip(m2s, i, n)
@@ -128,8 +131,9 @@ def batchnorm_finish(start, end, i, n, mean, rstd, running_mean, running_var, tr
 def batchnorm_normalize(start, end, i, n, y, y_step, x, x_step, mean, rstd, gamma, beta, stream):
     """y = (x - mean)*(gamma*rstd) + beta.
 
-    y, x (rows, cols), rows at their steps, columns contiguous; the others (cols,). Overwrites y, which may
-    be x. stream: y goes past the caches; its rows must lie on cache lines. Source: docs/math.md#batchnorm.
+    y, x (rows, cols), rows at their steps, columns contiguous; the others (cols,). Overwrites y,
+    which may be x. stream: y goes past the caches; its rows must lie on cache lines. Source:
+    docs/math.md#batchnorm.
     """
     centre, shift = load_strip(mean, i, n), load_strip(beta, i, n)
     scale = load_strip(gamma, i, n) * load_strip(rstd, i, n)
@@ -138,15 +142,15 @@ def batchnorm_normalize(start, end, i, n, y, y_step, x, x_step, mean, rstd, gamm
         stream_strip(y, r * y_step + i, value, n, stream)
 
 
-# ---- backward --------------------------------------------------------------------------------------
+# ---- backward ------------------------------------------------------------------------------------
 
 
 @over_strips
 def batchnorm_sums(start, end, i, n, dgamma, dbeta, dy, dy_step, x, x_step, mean, rstd, rows):
     """dbeta = sum dy, dgamma = sum dy*(x - mean) * rstd, a chunk at a time in order.
 
-    dy, x (rows, cols), rows at their steps, columns contiguous; the others (cols,). Overwrites dgamma and
-    dbeta. Accumulates in x's dtype. Source: docs/math.md#batchnorm.
+    dy, x (rows, cols), rows at their steps, columns contiguous; the others (cols,). Overwrites
+    dgamma and dbeta. Accumulates in x's dtype. Source: docs/math.md#batchnorm.
     """
     centre, s, q = load_strip(mean, i, n), splat_strip(x, 0.0), splat_strip(x, 0.0)
     for r in range(start, end):
@@ -162,14 +166,14 @@ def batchnorm_sums(start, end, i, n, dgamma, dbeta, dy, dy_step, x, x_step, mean
 
 
 @over_strips
-def batchnorm_dx(start, end, i, n, dx, dx_step, dy, dy_step, x, x_step, mean, rstd, gamma, dgamma, dbeta, part,
-                 stream):
+def batchnorm_dx(start, end, i, n, dx, dx_step, dy, dy_step, x, x_step, mean, rstd, gamma, dgamma,
+                 dbeta, part, stream):
     """dx = gamma*rstd * (dy - part*dbeta - (x - mean)*rstd*part*dgamma).
 
-    part = 1/N in training, N the rows that dgamma and dbeta are sums over; 0 where mean and rstd were
-    constants. dx, dy, x (rows, cols), rows at their steps, columns contiguous; the others (cols,). Overwrites
-    dx, which may be dy or x. stream: dx goes past the caches; its rows must lie on cache lines.
-    Source: docs/math.md#batchnorm.
+    part = 1/N in training, N the rows that dgamma and dbeta are sums over; 0 where mean and rstd
+    were constants. dx, dy, x (rows, cols), rows at their steps, columns contiguous; the others
+    (cols,). Overwrites dx, which may be dy or x. stream: dx goes past the caches; its rows must
+    lie on cache lines. Source: docs/math.md#batchnorm.
     """
     share, inverse = splat_strip(x, part), load_strip(rstd, i, n)
     centre, scale = load_strip(mean, i, n), load_strip(gamma, i, n) * inverse
@@ -181,7 +185,7 @@ def batchnorm_dx(start, end, i, n, dx, dx_step, dy, dy_step, x, x_step, mean, rs
         stream_strip(dx, r * dx_step + i, fma(d, slope, fma(scale, g, shift)), n, stream)
 
 
-# ---- instructions ----------------------------------------------------------------------------------
+# ---- instructions --------------------------------------------------------------------------------
 
 
 @kernel
@@ -190,7 +194,8 @@ def run_batchnorm_moments(w, r, task, step, slot, like):
     i, j, rows, cols = block(task, w[5], w[6], w[7], w[8])
     out = (i // w[7]) * w[2] + j
     batchnorm_moments(rows, cols, CHUNK, like, at(pointer(w[0], like), out),
-                      at(pointer(w[1], like), out), at(pointer(w[3], like), i * w[4] + j), w[4], rows)
+                      at(pointer(w[1], like), out), at(pointer(w[3], like), i * w[4] + j), w[4],
+                      rows)
 
 
 @kernel
@@ -210,7 +215,8 @@ def run_batchnorm_normalize(w, r, task, step, slot, like):
     batchnorm_normalize(
         rows, cols, CHUNK, like, at(pointer(w[0], like), i * w[1] + j), w[1],
         at(pointer(w[2], like), i * w[3] + j), w[3], at(pointer(w[4], like), j),
-        at(pointer(w[5], like), j), at(pointer(w[6], like), j), at(pointer(w[7], like), j), w[13] != 0)
+        at(pointer(w[5], like), j), at(pointer(w[6], like), j), at(pointer(w[7], like), j),
+        w[13] != 0)
 
 
 @kernel

@@ -4,11 +4,10 @@
     dx = rstd * (g - mean(g) - xhat*mean(g*xhat)),    g = gamma*dy
     dgamma = sum over rows of dy*xhat,    dbeta = sum over rows of dy
 
-A row is read from memory once and then, twice more, from L1: mean, squared deviations, result. The mean is
-taken about the row's first element, so it does not round at the size of the values, and a constant row
-has deviations of exactly 0. Sums along a row run in a strip of four registers, are joined by a tree and
-finished in float64.
-Mathematics: docs/math.md#layernorm.
+A row is read from memory once and then, twice more, from L1: mean, squared deviations, result.
+The mean is taken about the row's first element, so it does not round at the size of the values,
+and a constant row has deviations of exactly 0. Sums along a row run in a strip of four registers,
+are joined by a tree and finished in float64. Mathematics: docs/math.md#layernorm.
 """
 
 from __future__ import annotations
@@ -59,9 +58,9 @@ def _row_moments(x, cols):
 def layernorm_forward(y, y_step, x, x_step, mean, rstd, gamma, beta, rows, cols, eps, stream):
     """y = gamma*(x - mean)*rstd + beta with each row's own mean and rstd; cols >= 1.
 
-    y, x (rows, cols), rows at their steps, columns contiguous; mean, rstd (rows,); gamma, beta (cols,).
-    Overwrites y, mean and rstd; y may be x. Sums in x's dtype along a row. stream: y goes past the
-    caches; its rows must lie on cache lines. Source: docs/math.md#layernorm.
+    y, x (rows, cols), rows at their steps, columns contiguous; mean, rstd (rows,); gamma, beta
+    (cols,). Overwrites y, mean and rstd; y may be x. Sums in x's dtype along a row. stream: y
+    goes past the caches; its rows must lie on cache lines. Source: docs/math.md#layernorm.
     """
     for r in range(rows):
         row, out = at(x, r * x_step), at(y, r * y_step)
@@ -90,8 +89,8 @@ def _row_sums(dy, x, gamma, mean, rstd, cols):
 def layernorm_sums(start, end, i, n, dgamma, dbeta, dy, dy_step, x, x_step, mean, rstd, first):
     """dgamma (+)= sum dy*xhat, dbeta (+)= sum dy over rows; `first` overwrites instead of adding.
 
-    dy, x (rows, cols), rows at their steps, columns contiguous; mean, rstd (rows,); dgamma, dbeta (cols,).
-    Accumulates in x's dtype, rows in order. Source: docs/math.md#layernorm.
+    dy, x (rows, cols), rows at their steps, columns contiguous; mean, rstd (rows,); dgamma, dbeta
+    (cols,). Accumulates in x's dtype, rows in order. Source: docs/math.md#layernorm.
     """
     s, q = splat_strip(x, 0.0), splat_strip(x, 0.0)
     for r in range(start, end):
@@ -107,12 +106,13 @@ def layernorm_sums(start, end, i, n, dgamma, dbeta, dy, dy_step, x, x_step, mean
 @kernel
 def layernorm_backward(dx, dx_step, dgamma, dbeta, dy, dy_step, x, x_step, mean, rstd, gamma, rows,
                        cols, stream):
-    """dx = rstd*(g - mean(g) - xhat*mean(g*xhat)), dgamma = sum dy*xhat, dbeta = sum dy; g = gamma*dy.
+    """dx = rstd*(g - mean(g) - xhat*mean(g*xhat)), g = gamma*dy;
+    dgamma = sum dy*xhat, dbeta = sum dy over rows.
 
-    dx, dy, x (rows, cols), rows at their steps, columns contiguous; mean, rstd (rows,); the others
-    (cols,); rows >= 1. Overwrites dx, dgamma and dbeta; dx may be dy or x. Sums in x's dtype: along a
-    row, and over FEW rows at a time in order. stream: dx goes past the caches; its rows must lie on
-    cache lines. Source: docs/math.md#layernorm.
+    dx, dy, x (rows, cols), rows at their steps, columns contiguous; mean, rstd (rows,); the
+    others (cols,); rows >= 1. Overwrites dx, dgamma and dbeta; dx may be dy or x. Sums in x's
+    dtype: along a row, and over FEW rows at a time in order. stream: dx goes past the caches; its
+    rows must lie on cache lines. Source: docs/math.md#layernorm.
     """
     for start in range(0, rows, FEW):
         count = min(FEW, rows - start)

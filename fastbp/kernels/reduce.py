@@ -62,8 +62,9 @@ def run_column_sums(w, r, task, step, slot, like):
 def squared_norm(x, size, wide):
     """sum_i x[i]^2 in float64.
 
-    x (size,) contiguous, any float dtype; wide: any float64 pointer. Four registers of partial sums, then their
-    tree: error at most (size/(4*lanes) + 8) u of the result, u of float64. Source: docs/math.md#optimizers.
+    x (size,) contiguous, any float dtype; wide: any float64 pointer. Four registers of partial
+    sums, then their tree: error at most (size/(4*lanes) + 8) u of the result, u of float64.
+    Source: docs/math.md#optimizers.
     """
     width = lanes(wide)
     body = size - size % (4 * width)
@@ -92,14 +93,15 @@ def run_squared_norm(w, r, task, step, slot, like):
 def clip_scale(cell, partials, count, max_norm):
     """cell[0] = min(1, max_norm/(norm + 1e-6)), cell[1] = norm = sqrt(sum_i partials[i]).
 
-    All float64; i ascending. NaN gradients give NaN, an infinite norm 0. Source: docs/math.md#optimizers.
+    All float64; i ascending. NaN gradients give NaN, an infinite norm 0. Source:
+    docs/math.md#optimizers.
     """
     total = 0.0
     for i in range(count):
         total += partials[i]
     norm = math.sqrt(total)
     scale = max_norm / (norm + 1e-6)
-    cell[0] = 1.0 if scale > 1.0 else scale
+    cell[0] = min(scale, 1.0)
     cell[1] = norm
 
 
@@ -117,8 +119,9 @@ def gather_rows(out, out_step, source, row_step, col_step, index, indexed, first
                 scale):
     """out[r, j] = scale * source[row, j], row = index[first + r] if indexed else first + r.
 
-    out (rows, cols), rows at out_step, columns contiguous. source: any strides in elements, float32, float64 or
-    uint8, converted to out's dtype before the product. Overwrites out. index: int64 (first + rows,).
+    out (rows, cols), rows at out_step, columns contiguous. source: any strides in elements,
+    float32, float64 or uint8, converted to out's dtype before the product. Overwrites out. index:
+    int64 (first + rows,).
     """
     factor, width = splat(out, scale), lanes(out)
     body = cols - cols % width
@@ -178,8 +181,9 @@ def run_gather_labels(w, r, task, step, slot, like):
 def combine(kind, out, out_step, a, a_step, b, b_step, rows, cols, factor):
     """out = a + factor*b (ADD), factor*b (SCALE) or factor (FILL).
 
-    All (rows, cols), rows at their steps, columns contiguous, one dtype; what a kind does not name is not
-    read. Overwrites out, which may be a or b. ADD with factor 1 is the correctly rounded sum.
+    All (rows, cols), rows at their steps, columns contiguous, one dtype; what a kind does not
+    name is not read. Overwrites out, which may be a or b. ADD with factor 1 is the correctly
+    rounded sum.
     """
     scale = splat_strip(out, factor)
     for r in range(rows):

@@ -1,12 +1,13 @@
 """Optimizer steps: parameters and slots are updated in place, gradients are read.
 
-Every step is one elementwise rule on registers (`_sgd` ... `_adamw`), swept over a vector or over a tile of a
-weight gradient that is still in L1. Each product that meets a sum is spelled `fma`, so the compiler has no
-contraction to choose: a parameter gets the same bits wherever the rule is inlined.
+Every step is one elementwise rule on registers (`_sgd` ... `_adamw`), swept over a vector or over
+a tile of a weight gradient that is still in L1. Each product that meets a sum is spelled `fma`,
+so the compiler has no contraction to choose: a parameter gets the same bits wherever the rule is
+inlined.
 
-Scalars: `hyper` is HYPER float64 numbers; `rates` is a row of RATES numbers that change from step to step:
-lr, c1 = 1/(1 - beta1^t), c2 = 1/(1 - beta2^t) (both 1 for other kinds), unused. They are combined in float64 and rounded once.
-Mathematics: docs/math.md#optimizers.
+Scalars: `hyper` is HYPER float64 numbers; `rates` is a row of RATES numbers that change from step
+to step: lr, c1 = 1/(1 - beta1^t), c2 = 1/(1 - beta2^t) (both 1 for other kinds), unused. They are
+combined in float64 and rounded once. Mathematics: docs/math.md#optimizers.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def _constants(like, hyper, rates, scale):
     )
 
 
-# ---- rules: registers of a parameter w, its gradient g and slots a, b; return the new w, a, b ----------
+# ---- rules: registers of a parameter w, its gradient g and slots a, b; return the new w, a, b ----
 
 
 @kernel
@@ -106,13 +107,16 @@ def _adamw(w, g, a, b, c):
 
 @kernel
 def _adam_step(w, g, a, b, c):
-    """m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g^2;  w -= lr*c1*m/(sqrt(c2*v) + eps).  m: a, v: b."""
+    """m = b1*m + (1-b1)*g;  v = b2*v + (1-b2)*g^2;  w -= lr*c1*m/(sqrt(c2*v) + eps).
+
+    m: a, v: b.
+    """
     a = fma(c[_BETA1], a, c[_REST1] * g)
     b = fma(c[_REST2] * g, g, c[_BETA2] * b)
     return fma(c[_LR_ADAM], divide(a, root(b) + c[_EPS_ADAM]), w), a, b
 
 
-# ---- sweeps ----------------------------------------------------------------------------------------
+# ---- sweeps --------------------------------------------------------------------------------------
 
 
 def _sweep(rule, slots):
@@ -163,9 +167,9 @@ def update_scaled_block(kind, w, w_step, s1, s1_step, s2, s2_step, g, g_step, ro
                         rates, scale):
     """One step of optimizer `kind` on a (rows, cols) block, with the gradient `scale*g`.
 
-    w, s1, s2 (rows, cols): parameters and slots, overwritten; slots the kind lacks are not touched (any
-    pointer). g (rows, cols): read. Rows at their steps, columns contiguous; all of one dtype.
-    Elementwise: no accumulation. Source: docs/math.md#optimizers.
+    w, s1, s2 (rows, cols): parameters and slots, overwritten; slots the kind lacks are not
+    touched (any pointer). g (rows, cols): read. Rows at their steps, columns contiguous; all of
+    one dtype. Elementwise: no accumulation. Source: docs/math.md#optimizers.
     """
     c = _constants(w, hyper, rates, scale)
     if kind == SGD:

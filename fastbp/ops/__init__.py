@@ -26,7 +26,9 @@ from fastbp.ops.affine import (
     affine_relu_backward,
     affine_relu_forward,
 )
+from fastbp.ops.batchnorm import batchnorm_backward, batchnorm_forward
 from fastbp.ops.dropout import dropout_backward, dropout_forward
+from fastbp.ops.layernorm import layernorm_backward, layernorm_forward
 from fastbp.ops.losses import (
     hinge,
     huber,
@@ -37,9 +39,52 @@ from fastbp.ops.losses import (
     softmax_cross_entropy,
 )
 from fastbp.ops.matmul import matmul
-try:
-    from fastbp.ops.batchnorm import batchnorm_backward, batchnorm_forward
-    from fastbp.ops.layernorm import layernorm_backward, layernorm_forward
-    from fastbp.ops.update import *
-except ImportError:
-    pass
+from fastbp.ops.update import (
+    adagrad_step,
+    adam_step,
+    adamw_step,
+    momentum_step,
+    rmsprop_step,
+    sgd_step,
+)
+
+__all__ = [
+    "adagrad_step",
+    "adam_step",
+    "adamw_step",
+    "affine_backward",
+    "affine_forward",
+    "affine_relu_backward",
+    "affine_relu_forward",
+    "batchnorm_backward",
+    "batchnorm_forward",
+    "dropout_backward",
+    "dropout_forward",
+    "gelu_backward",
+    "gelu_forward",
+    "hinge",
+    "huber",
+    "layernorm_backward",
+    "layernorm_forward",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
+    "matmul",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "momentum_step",
+    "relu_backward",
+    "relu_forward",
+    "rmsprop_step",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_cross_entropy",
+    "sigmoid_forward",
+    "silu_backward",
+    "silu_forward",
+    "softmax",
+    "softmax_cross_entropy",
+    "softplus_backward",
+    "softplus_forward",
+    "tanh_backward",
+    "tanh_forward",
+]

@@ -24,8 +24,10 @@ def as_real(name: str, x: Any) -> np.ndarray:
             return array.astype(array.dtype.newbyteorder("="))
         raise DTypeError(f"{name} with dtype {array.dtype}", "float32 or float64",
                          f"convert it: {name}.astype(np.float32)")
-    item = array.itemsize
-    if not array.flags.aligned or any(step % item for step in array.strides):
+    flags, item = array.flags, array.itemsize
+    if flags.c_contiguous and flags.aligned:
+        return array
+    if not flags.aligned or any(step % item for step in array.strides):
         return np.array(array, order="C")
     return array
 
@@ -92,11 +94,11 @@ def as_labels(name: str, target: Any, rows: int, classes: int) -> np.ndarray:
                          f"pass class labels: {name}.astype(np.int64)")
     if array.shape not in ((rows,), (rows, 1)):
         raise ShapeError(f"{name} with shape {array.shape}", f"({rows},): one label a row")
-    array = array.reshape(rows)
-    if rows:
-        low, high = int(array.min()), int(array.max())
-        if low < 0 or high >= classes:
-            wrong = int(np.flatnonzero((array < 0) | (array >= classes))[0])
-            raise DataError(f"{name}[{wrong}] is {array[wrong]}", f"labels from 0 to {classes - 1}",
-                            "labels count from 0, one for each column of the scores")
-    return np.ascontiguousarray(array, np.int64)
+    labels = np.ascontiguousarray(array.reshape(rows), np.int64)
+    # As unsigned numbers, negative ones are the largest.
+    if rows and int(np.maximum.reduce(labels.view(np.uint64))) >= classes:
+        wrong = int(np.flatnonzero((labels < 0) | (labels >= classes))[0])
+        raise DataError(f"{name}[{wrong}] is {array.reshape(rows)[wrong]}",
+                        f"labels from 0 to {classes - 1}",
+                        "labels count from 0, one for each column of the scores")
+    return labels

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from fastbp._arena import address_of
 from fastbp._errors import ArgumentError
-from fastbp._program import Operand, local_program
+from fastbp._program import Operand
 from fastbp.emit.activations import emit_activation_backward, emit_activation_forward
 from fastbp.kernels.activations import NAMES
 from fastbp.ops._check import as_real, output, same_dtype, same_shape
+from fastbp.ops._plans import PLACE, plan_for
 
 
 def activation_forward(name: str, x: Any, *, slope: float = 0.01,
@@ -24,9 +26,11 @@ def activation_forward(name: str, x: Any, *, slope: float = 0.01,
     array = as_real("x", x)
     y = output(out, array.shape, array.dtype)
     source, target = np.ascontiguousarray(array), _target(y)
-    program = local_program(array.dtype)
-    emit_activation_forward(program, _row(target), _row(source), kind, slope)
-    program.run()
+    size = source.size
+    plan = plan_for((activation_forward, array.dtype, size, kind, slope), array.dtype,
+                    lambda program: emit_activation_forward(
+                        program, _row(0, size), _row(1, size), kind, slope))
+    plan.run(address_of(target), address_of(source))
     return _into(y, target)
 
 
@@ -39,9 +43,11 @@ def activation_backward(name: str, dy: Any, saved: Any, *, slope: float = 0.01,
     same_shape(dy=upstream, saved=kept)
     dx = output(out, upstream.shape, upstream.dtype)
     upstream, kept, target = np.ascontiguousarray(upstream), np.ascontiguousarray(kept), _target(dx)
-    program = local_program(dx.dtype)
-    emit_activation_backward(program, _row(target), _row(upstream), _row(kept), kind, slope)
-    program.run()
+    size = dx.size
+    plan = plan_for((activation_backward, dx.dtype, size, kind, slope), dx.dtype,
+                    lambda program: emit_activation_backward(
+                        program, _row(0, size), _row(1, size), _row(2, size), kind, slope))
+    plan.run(address_of(target), address_of(upstream), address_of(kept))
     return _into(dx, target)
 
 
@@ -130,9 +136,9 @@ def _target(y: np.ndarray) -> np.ndarray:
     return y if y.flags.c_contiguous and y.flags.aligned else np.empty(y.shape, y.dtype)
 
 
-def _row(array: np.ndarray) -> Operand:
-    """A C-ordered array of any shape as one row."""
-    return Operand.of(array.reshape(-1))
+def _row(number: int, size: int) -> Operand:
+    """A call's C-ordered array, whatever its shape, as one row."""
+    return Operand(PLACE + number, 1, size, size)
 
 
 def _into(y: np.ndarray, computed: np.ndarray) -> np.ndarray:

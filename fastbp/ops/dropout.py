@@ -8,9 +8,10 @@ import numpy as np
 
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, ShapeError
-from fastbp._program import Operand, local_program
+from fastbp._program import Operand, Program
 from fastbp.emit.dropout import emit_dropout_backward, emit_dropout_forward
 from fastbp.ops._check import as_matrix, output
+from fastbp.ops._plans import PLACE, plan_for
 
 
 class DropoutMask(NamedTuple):
@@ -52,11 +53,18 @@ def _apply(emitter: Any, name: str, x: Any, mask: DropoutMask, out: np.ndarray |
         return y
     target = y if y.flags.c_contiguous else np.empty(shape, y.dtype)
     if matrix.size:
-        step = np.array([mask.step], np.int64)
-        program = local_program(matrix.dtype)
-        emitter(program, Operand.of(target.reshape(matrix.shape)), Operand.of(matrix), mask.rate,
-                seed=mask.seed, layer=0, base_step=address_of(step))
-        program.run()
+        rows, cols, step = *matrix.shape, matrix.strides[0] // matrix.itemsize
+
+        def build(program: Program) -> np.ndarray:
+            number = np.zeros(1, np.int64)
+            emitter(program, Operand(PLACE, rows, cols, cols), Operand(PLACE + 1, rows, cols, step),
+                    mask.rate, seed=mask.seed, layer=0, base_step=address_of(number))
+            return number
+
+        key = (_apply, y.dtype, rows, cols, step, mask.rate, mask.seed)
+        plan = plan_for(key, y.dtype, build)
+        plan.kept[0] = mask.step
+        plan.run(address_of(target), address_of(matrix))
     if target is not y:
         y[...] = target
     return y

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, ShapeError
-from fastbp._program import Operand, local_program
+from fastbp._program import Operand, Program
 from fastbp.emit import losses as emit
 from fastbp.ops._check import (
     as_labels,
@@ -21,8 +21,8 @@ from fastbp.ops._check import (
     output,
     rows_of,
     same_dtype,
-    same_shape,
 )
+from fastbp.ops._plans import PLACE, plan_for
 
 
 def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -38,9 +38,12 @@ def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
     if array.size:
         cols = array.shape[-1]
         matrix = rows_of(array if array.ndim == 2 else array.reshape(-1, cols))
-        program = local_program(array.dtype)
-        emit.emit_softmax(program, Operand.of(target.reshape(-1, cols)), Operand.of(matrix))
-        program.run()
+        rows, step = len(matrix), matrix.strides[0] // matrix.itemsize
+        plan = plan_for((softmax, array.dtype, rows, cols, step), array.dtype,
+                        lambda program: emit.emit_softmax(
+                            program, Operand(PLACE, rows, cols, cols),
+                            Operand(PLACE + 1, rows, cols, step)))
+        plan.run(address_of(target), address_of(matrix))
     if target is not y:
         y[...] = target
     return y
@@ -57,11 +60,11 @@ def softmax_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
         (loss as a float, dlogits (N, C) = (softmax(logits) - t) / N).
     """
     x, shape = as_matrix("logits", logits)
-    if np.ndim(target) == len(shape) and np.shape(target) == shape and len(shape) > 1:
-        if np.asarray(target).dtype.kind == "f":
-            return _matrix_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, target,
-                                sample_weight)
-    return _label_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, target, sample_weight)
+    goal = np.asarray(target)
+    if goal.ndim > 1 and goal.dtype.kind == "f":
+        return _matrix_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, goal,
+                            sample_weight)
+    return _label_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, goal, sample_weight)
 
 
 def hinge(scores: Any, target: Any, *, sample_weight: Any = None) -> tuple[float, np.ndarray]:
@@ -111,11 +114,12 @@ def _element_loss(emitter: Callable[..., None], name: str, pred: Any, target: An
 def _matrix_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
                  target: Any, sample_weight: Any, **settings: float) -> tuple[float, np.ndarray]:
     t, target_shape = as_matrix("target", target)
-    same_dtype(**{name: x, "target": t})
     if target_shape != shape:
         raise ShapeError(f"{name} with shape {shape}, target with shape {target_shape}",
                          "equal shapes", _remedy(shape, target_shape))
-    return _run(emitter, name, x, shape, Operand.of(t), sample_weight, **settings)
+    if t.dtype != x.dtype:
+        same_dtype(**{name: x, "target": t})
+    return _run(emitter, name, x, shape, t, sample_weight, settings)
 
 
 def _label_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
@@ -123,22 +127,34 @@ def _label_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: t
     if len(shape) != 2:
         raise ShapeError(f"{name} with shape {shape}", "(N, C): one row a sample, one column a class")
     labels = as_labels("target", target, *shape)
-    return _run(emitter, name, x, shape, address_of(labels), sample_weight)
+    return _run(emitter, name, x, shape, labels, sample_weight, {})
 
 
 def _run(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
-         target: Operand | int, sample_weight: Any, **settings: float) -> tuple[float, np.ndarray]:
-    """Emit one loss and run it; whoever calls keeps the target alive."""
+         target: np.ndarray, sample_weight: Any, settings: dict[str, float]
+         ) -> tuple[float, np.ndarray]:
+    """Run the loss of checked arrays; target: a matrix, or labels."""
     if x.size == 0:
         raise ShapeError(f"{name} with shape {shape}", "at least one element",
                          "the mean of nothing is not a number")
     weights = None if sample_weight is None else _weights(sample_weight, x)
-    gradient, loss = np.empty(x.shape, x.dtype), np.empty(1)
-    program = local_program(x.dtype)
-    emitter(program, Operand.of(gradient), Operand.of(x), target, address_of(loss),
-            weights=0 if weights is None else address_of(weights), **settings)
-    program.run()
-    return float(loss[0]), gradient.reshape(shape)
+    rows, cols = x.shape
+    step = x.strides[0] // x.itemsize
+    target_step = target.strides[0] // x.itemsize if target.ndim == 2 else None
+
+    def build(program: Program) -> np.ndarray:
+        loss = np.zeros(1)
+        goal = PLACE + 2 if target_step is None else Operand(PLACE + 2, rows, cols, target_step)
+        emitter(program, Operand(PLACE, rows, cols, cols), Operand(PLACE + 1, rows, cols, step),
+                goal, address_of(loss), weights=0 if weights is None else PLACE + 3, **settings)
+        return loss
+
+    key = (emitter, x.dtype, rows, cols, step, target_step, weights is None, *settings.values())
+    plan = plan_for(key, x.dtype, build)
+    gradient = np.empty((rows, cols), x.dtype)
+    plan.run(address_of(gradient), address_of(x), address_of(target),
+             0 if weights is None else address_of(weights))
+    return float(plan.kept[0]), gradient if gradient.shape == shape else gradient.reshape(shape)
 
 
 def _weights(sample_weight: Any, x: np.ndarray) -> np.ndarray:

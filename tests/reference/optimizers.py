@@ -59,7 +59,7 @@ def adagrad(
     s: Array,
     *,
     lr: float,
-    eps: float = 1e-8,
+    eps: float = 1e-10,
     l2: float = 0.0,
     decay: float = 0.0,
 ) -> tuple[Array, Array]:

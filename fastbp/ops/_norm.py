@@ -1,0 +1,96 @@
+"""What the normalising operations share: their vectors, their results, what backward needs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import allocate
+from fastbp._errors import ArgumentError, ShapeError
+from fastbp._program import Operand
+from fastbp.ops._check import as_matrix, as_real, same_dtype
+
+# Results from this size on come from aligned memory, so that kernels may write past the caches.
+LARGE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What the backward pass of a normalising operation needs.
+
+    `x` is the input itself wherever possible, as a matrix (N, D): leave it unchanged until the
+    backward pass. `mean` and `rstd` = 1/sqrt(var + eps) are (D,) for BatchNorm, (N,) for LayerNorm.
+    """
+
+    kind: str
+    x: np.ndarray
+    shape: tuple[int, ...]
+    mean: np.ndarray
+    rstd: np.ndarray
+    gamma: np.ndarray
+    training: bool = True
+
+
+def inputs(x: Any, gamma: Any, beta: Any, eps: float
+           ) -> tuple[np.ndarray, tuple[int, ...], np.ndarray, np.ndarray]:
+    """(x as a matrix, its shape, gamma and beta contiguous), all of one dtype."""
+    rows, shape = as_matrix("x", x)
+    scale, shift = vector("gamma", gamma, rows), vector("beta", beta, rows)
+    same_dtype(x=rows, gamma=scale, beta=shift)
+    if not (eps >= 0 and math.isfinite(eps)):
+        raise ArgumentError(f"eps={eps!r}", "a number of at least 0", "1e-5 is usual")
+    # A copy of gamma: an optimizer may change it before the backward pass.
+    return rows, shape, np.array(scale), np.ascontiguousarray(shift)
+
+
+def vector(name: str, values: Any, rows: np.ndarray) -> np.ndarray:
+    """`values` with one number a column of `rows`."""
+    array = as_real(name, values)
+    if array.shape != (rows.shape[1],):
+        raise ShapeError(f"{name} with shape {array.shape} for x with {rows.shape[1]} numbers a "
+                         "sample", f"({rows.shape[1]},)")
+    return array
+
+
+def upstream(dy: Any, saved: Any, kind: str) -> np.ndarray:
+    """dy as a matrix that fits what the forward pass saved."""
+    if not isinstance(saved, Saved) or saved.kind != kind:
+        given = saved.kind if isinstance(saved, Saved) else type(saved).__name__
+        raise ArgumentError(f"saved of {given}", f"what {kind}_forward returned",
+                            f"y, saved = {kind}_forward(...)")
+    rows, shape = as_matrix("dy", dy)
+    if shape != saved.shape:
+        raise ShapeError(f"dy with shape {shape}", f"x's shape {saved.shape}")
+    same_dtype(dy=rows, x=saved.x)
+    return rows
+
+
+def result(out: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+    """Memory in C order for a matrix like `rows`: `out` itself where it lies so."""
+    if out is not None:
+        if np.may_share_memory(out, rows):
+            raise ArgumentError("out overlaps x, which the backward pass needs",
+                                "another array")
+        if out.flags.c_contiguous and out.flags.aligned:
+            return out.reshape(rows.shape)
+    if rows.nbytes >= LARGE_BYTES:
+        return allocate(rows.size, rows.dtype).reshape(rows.shape)
+    return np.empty(rows.shape, rows.dtype)
+
+
+def operand(matrix: np.ndarray) -> Operand:
+    """The matrix as an operand; a single column is contiguous whatever its stride says."""
+    place = Operand.of(matrix)
+    return Operand(place.address, place.rows, place.cols, place.row_step)
+
+
+def shaped(y: np.ndarray | None, target: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The result in the shape of x, and in `out` where there is one."""
+    if y is None:
+        return target.reshape(shape)
+    if not np.may_share_memory(y, target):
+        y[...] = target.reshape(shape)
+    return y

@@ -1,0 +1,99 @@
+"""BatchNorm on arrays, forward and backward (docs/math.md#batchnorm)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of
+from fastbp._errors import ArgumentError, DTypeError, ShapeError
+from fastbp._program import local_program
+from fastbp.emit.batchnorm import emit_batchnorm_backward, emit_batchnorm_forward
+from fastbp.ops._check import as_real, output
+from fastbp.ops._norm import Saved, inputs, operand, result, shaped, upstream, vector
+
+
+def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
+                      running_var: np.ndarray | None = None, *, momentum: float = 0.9,
+                      eps: float = 1e-5, training: bool = True, out: np.ndarray | None = None
+                      ) -> tuple[np.ndarray, Saved]:
+    """y = gamma * (x - mean) / sqrt(var + eps) + beta, with mean and variance of each feature.
+
+    Arguments:
+        x: (N, ...) with D numbers a sample, float32 or float64, any strides.
+        gamma, beta: (D,).
+        running_mean, running_var: (D,) arrays, or both None. In training they are changed in place:
+            running = momentum*running + (1 - momentum)*batch, with the biased variance of the
+            batch.
+        training: normalise by the statistics of the batch; otherwise by the running ones.
+        out: array of x's shape for y; must not overlap x.
+    Returns:
+        y of x's shape, and `saved` for `batchnorm_backward`, which keeps a reference to x.
+    Raises:
+        ShapeError, DTypeError, ArgumentError: for what does not fit; nothing has been changed then.
+    """
+    rows, shape, scale, shift = inputs(x, gamma, beta, eps)
+    if not 0 <= momentum <= 1:
+        raise ArgumentError(f"momentum={momentum!r}", "a number from 0 to 1",
+                            "0.9 is usual: running = momentum*running + (1-momentum)*batch")
+    running = _running(running_mean, running_var, rows, training)
+    if training and len(rows) == 0:
+        raise ShapeError(f"x with shape {shape}: no samples", "at least one to take the mean of")
+    y = None if out is None else output(out, shape, rows.dtype)
+    target = result(y, rows)
+    mean, rstd = np.empty_like(scale), np.empty_like(scale)
+    program = local_program(rows.dtype)
+    places = [address_of(array) for array in running] or [0, 0]
+    emit_batchnorm_forward(
+        program, operand(target), operand(rows), gamma=address_of(scale), beta=address_of(shift),
+        mean=address_of(mean), rstd=address_of(rstd), running_mean=places[0],
+        running_var=places[1], momentum=momentum, eps=eps, training=training)
+    program.run()
+    if training:
+        for given, computed in zip((running_mean, running_var), running, strict=False):
+            if given is not None and computed is not given:
+                given[...] = computed
+    saved = Saved("batchnorm", rows, shape, mean, rstd, scale, training)
+    return shaped(y, target, shape), saved
+
+
+def batchnorm_backward(dy: Any, saved: Saved) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dgamma, dbeta) of `batchnorm_forward`, in the mode it ran in.
+
+    Arguments:
+        dy: gradient of the loss by y, of x's shape. saved: as the forward pass returned it.
+    Returns:
+        dx of x's shape; dgamma, dbeta (D,): sums over the batch of what dy says, no 1/N.
+    """
+    rows = upstream(dy, saved, "batchnorm")
+    dx = result(None, rows)
+    dgamma, dbeta = np.empty_like(saved.gamma), np.empty_like(saved.gamma)
+    program = local_program(rows.dtype)
+    emit_batchnorm_backward(
+        program, operand(dx), operand(rows), operand(saved.x), dgamma=address_of(dgamma),
+        dbeta=address_of(dbeta), mean=address_of(saved.mean), rstd=address_of(saved.rstd),
+        gamma=address_of(saved.gamma), training=saved.training)
+    program.run()
+    return dx.reshape(saved.shape), dgamma, dbeta
+
+
+def _running(mean: Any, var: Any, rows: np.ndarray, training: bool) -> list[np.ndarray]:
+    """The running statistics as contiguous arrays (copies where they are not), or none."""
+    if mean is None and var is None:
+        if not training:
+            raise ArgumentError("training=False without running_mean and running_var", "both",
+                                "they are what x is normalised by")
+        return []
+    found = []
+    for name, array in (("running_mean", mean), ("running_var", var)):
+        if not isinstance(array, np.ndarray):
+            raise ArgumentError(f"{name} is {type(array).__name__}", "a NumPy array",
+                                "pass both running statistics, or neither")
+        if array.dtype.newbyteorder("=") != rows.dtype:
+            raise DTypeError(f"{name} with dtype {array.dtype}", f"x's dtype {rows.dtype}")
+        if training and not array.flags.writeable:
+            raise ArgumentError(f"{name} is read-only", "a writeable array",
+                                "training changes it in place")
+        found.append(np.ascontiguousarray(vector(name, as_real(name, array), rows)))
+    return found

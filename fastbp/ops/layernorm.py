@@ -1,0 +1,60 @@
+"""LayerNorm on arrays, forward and backward (docs/math.md#layernorm)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of
+from fastbp._errors import ShapeError
+from fastbp._program import local_program
+from fastbp.emit.layernorm import emit_layernorm_backward, emit_layernorm_forward
+from fastbp.ops._check import output
+from fastbp.ops._norm import Saved, inputs, operand, result, shaped, upstream
+
+
+def layernorm_forward(x: Any, gamma: Any, beta: Any, *, eps: float = 1e-5,
+                      out: np.ndarray | None = None) -> tuple[np.ndarray, Saved]:
+    """y = gamma * (x - mean) / sqrt(var + eps) + beta, with mean and variance of each sample.
+
+    Arguments:
+        x: (N, ...) with D numbers a sample, float32 or float64, any strides.
+        gamma, beta: (D,).
+        out: array of x's shape for y; must not overlap x.
+    Returns:
+        y of x's shape, and `saved` for `layernorm_backward`, which keeps a reference to x.
+    """
+    rows, shape, scale, shift = inputs(x, gamma, beta, eps)
+    if len(shape) < 2:
+        raise ShapeError(f"x with shape {shape}", "(N, D): samples by features",
+                         "for a single sample pass x[None, :]")
+    y = None if out is None else output(out, shape, rows.dtype)
+    target = result(y, rows)
+    mean, rstd = np.empty(len(rows), rows.dtype), np.empty(len(rows), rows.dtype)
+    program = local_program(rows.dtype)
+    emit_layernorm_forward(program, operand(target), operand(rows), gamma=address_of(scale),
+                           beta=address_of(shift), mean=address_of(mean), rstd=address_of(rstd),
+                           eps=eps)
+    program.run()
+    return shaped(y, target, shape), Saved("layernorm", rows, shape, mean, rstd, scale)
+
+
+def layernorm_backward(dy: Any, saved: Saved) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dgamma, dbeta) of `layernorm_forward`.
+
+    Arguments:
+        dy: gradient of the loss by y, of x's shape. saved: as the forward pass returned it.
+    Returns:
+        dx of x's shape; dgamma, dbeta (D,): sums over the batch of what dy says, no 1/N.
+    """
+    rows = upstream(dy, saved, "layernorm")
+    dx = result(None, rows)
+    dgamma, dbeta = np.empty_like(saved.gamma), np.empty_like(saved.gamma)
+    program = local_program(rows.dtype)
+    emit_layernorm_backward(
+        program, operand(dx), operand(rows), operand(saved.x), dgamma=address_of(dgamma),
+        dbeta=address_of(dbeta), mean=address_of(saved.mean), rstd=address_of(saved.rstd),
+        gamma=address_of(saved.gamma))
+    program.run()
+    return dx.reshape(saved.shape), dgamma, dbeta

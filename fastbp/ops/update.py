@@ -1,0 +1,112 @@
+"""Optimizer steps on arrays, in place (docs/math.md#optimizers).
+
+Every function changes the parameter `w` and its slots and returns nothing. w, the gradient g and
+the slots have one shape and one dtype, float32 or float64; w and slots must be writeable NumPy
+arrays of any strides, slots zero before the first step. weight_decay adds weight_decay*w to the
+gradient, except in `adamw_step`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of
+from fastbp._errors import ArgumentError, DTypeError
+from fastbp._program import local_program
+from fastbp.emit.update import emit_update, hyper_row, rates_row
+from fastbp.kernels.update import ADAGRAD, ADAM, ADAMW, MOMENTUM, NESTEROV, RMSPROP, SGD
+from fastbp.ops._check import as_real, same_dtype, same_shape
+
+
+def sgd_step(w: np.ndarray, g: Any, *, lr: float, weight_decay: float = 0.0) -> None:
+    """w -= lr*g."""
+    _step(SGD, w, g, {}, lr, weight_decay)
+
+
+def momentum_step(w: np.ndarray, g: Any, v: np.ndarray, *, lr: float, momentum: float = 0.9,
+                  nesterov: bool = False, weight_decay: float = 0.0) -> None:
+    """v = momentum*v + g; w -= lr*v, or with `nesterov` w -= lr*(g + momentum*v)."""
+    _step(NESTEROV if nesterov else MOMENTUM, w, g, {"v": v}, lr, weight_decay, momentum=momentum)
+
+
+def adagrad_step(w: np.ndarray, g: Any, s: np.ndarray, *, lr: float, eps: float = 1e-10,
+                 weight_decay: float = 0.0) -> None:
+    """s += g^2; w -= lr*g/(sqrt(s) + eps)."""
+    _step(ADAGRAD, w, g, {"s": s}, lr, weight_decay, eps=eps)
+
+
+def rmsprop_step(w: np.ndarray, g: Any, s: np.ndarray, *, lr: float, rho: float = 0.99,
+                 eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+    """s = rho*s + (1 - rho)*g^2; w -= lr*g/(sqrt(s) + eps)."""
+    _step(RMSPROP, w, g, {"s": s}, lr, weight_decay, rho=rho, eps=eps)
+
+
+def adam_step(w: np.ndarray, g: Any, m: np.ndarray, v: np.ndarray, *, step: int, lr: float = 1e-3,
+              beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
+              weight_decay: float = 0.0) -> None:
+    """Step number `step` = 1, 2, ...
+
+    m = beta1*m + (1 - beta1)*g; v = beta2*v + (1 - beta2)*g^2;
+    w -= lr * m/(1 - beta1^step) / (sqrt(v/(1 - beta2^step)) + eps).
+    """
+    _adam(ADAM, w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+
+
+def adamw_step(w: np.ndarray, g: Any, m: np.ndarray, v: np.ndarray, *, step: int, lr: float = 1e-3,
+               beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8,
+               weight_decay: float = 1e-2) -> None:
+    """w -= lr*weight_decay*w, then the step of `adam_step` with the gradient as it is."""
+    _adam(ADAMW, w, g, m, v, step, lr, beta1, beta2, eps, weight_decay)
+
+
+def _adam(kind: int, w: np.ndarray, g: Any, m: np.ndarray, v: np.ndarray, step: int, lr: float,
+          beta1: float, beta2: float, eps: float, weight_decay: float) -> None:
+    if not step >= 1 or step != int(step):
+        raise ArgumentError(f"step={step!r}", "1 for the first step, then 2, 3, ...")
+    _step(kind, w, g, {"m": m, "v": v}, lr, weight_decay, step=int(step), beta1=beta1, beta2=beta2,
+          eps=eps)
+
+
+def _step(kind: int, w: np.ndarray, g: Any, slots: dict[str, np.ndarray], lr: float,
+          weight_decay: float, *, step: int = 0, **settings: float) -> None:
+    """Check, run on contiguous memory, write back where that is a copy."""
+    _check_number("lr", lr)
+    _check_number("weight_decay", weight_decay)
+    for name, value in settings.items():
+        _check_number(name, value, math.inf if name == "eps" else 1.0)
+    changed = {"w": w, **slots}
+    for name, array in changed.items():
+        if not isinstance(array, np.ndarray):
+            raise DTypeError(f"{name} is {type(array).__name__}", "a NumPy array",
+                             "it is changed in place")
+        if not array.flags.writeable:
+            raise ArgumentError(f"{name} is read-only", "a writeable array",
+                                "it is changed in place")
+    arrays = {name: as_real(name, array) for name, array in changed.items()}
+    gradient = as_real("g", g)
+    same_dtype(**arrays, g=gradient)
+    same_shape(**arrays, g=gradient)
+    memory = [np.ascontiguousarray(array) for array in arrays.values()]
+    if any(np.may_share_memory(gradient, array) for array in memory):
+        gradient = gradient.copy()
+    gradient = np.ascontiguousarray(gradient)
+    hyper = hyper_row(weight_decay=weight_decay, **settings)
+    rates = rates_row(lr, step, settings.get("beta1", 0.0), settings.get("beta2", 0.0))
+    program = local_program(gradient.dtype)
+    places = [address_of(array) for array in memory]
+    emit_update(program, kind, places[0], address_of(gradient), gradient.size,
+                hyper=address_of(hyper), rates=address_of(rates), slots=tuple(places[1:]))
+    program.run()
+    for given, computed in zip(changed.values(), memory, strict=True):
+        if computed is not given:
+            given[...] = computed
+
+
+def _check_number(name: str, value: float, below: float = math.inf) -> None:
+    """Refuse what is no number in [0, below)."""
+    if not 0 <= value < below:
+        raise ArgumentError(f"{name}={value!r}", "a number of at least 0"
+                            + (f" and below {below:g}" if math.isfinite(below) else ""))
