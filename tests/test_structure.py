@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # docs/design/001-architecture.md; `fastbp` itself is the level of the public names.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("_compiler", "_errors", "_jit", "_runtime", "_tuning", "_typing", "_version"),
+    ("_compiler", "_errors", "_jit", "_numba", "_runtime", "_tuning", "_typing", "_version"),
     ("_arena", "_simd"),
     ("kernels",),
     ("_pool", "_program", "emit", "ops"),
@@ -34,7 +34,7 @@ DEFERRED_UP = {
     ("_runtime", "_simd"): "show_versions tells the vector width",
 }
 COMPILED = ("_simd", "kernels")
-DOORS = ("_compiler", "_jit", "_simd")
+DOORS = ("_compiler", "_jit", "_numba", "_simd")
 JITS = {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc", "prange"}
 
 MOST_LINES, MEDIAN_LINES = 400, 150

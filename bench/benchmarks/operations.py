@@ -86,3 +86,25 @@ class SoftmaxCrossEntropy:
 
     def track_loss_and_gradient(self, shape: tuple[int, int]) -> float:
         return seconds_per_call(lambda: ops.softmax_cross_entropy(self.logits, self.target))
+
+
+class Update:
+    """An optimizer step alone: on the parameters of a medium network, and on more than caches hold."""
+
+    params: ClassVar[list[Any]] = [[670_000, 16_000_000]]
+    param_names: ClassVar[list[str]] = ["parameters"]
+    unit = "s"
+
+    def setup(self, parameters: int) -> None:
+        self.w, self.g, self.m, self.v = np.full((4, parameters), 1e-3, np.float32)
+
+    def track_sgd(self, parameters: int) -> float:
+        return seconds_per_call(lambda: ops.sgd_step(self.w, self.g, lr=1e-6))
+
+    def track_momentum(self, parameters: int) -> float:
+        return seconds_per_call(lambda: ops.momentum_step(self.w, self.g, self.m, lr=1e-6))
+
+    def track_adam(self, parameters: int) -> float:
+        return seconds_per_call(
+            lambda: ops.adam_step(self.w, self.g, self.m, self.v, step=1, lr=1e-6)
+        )

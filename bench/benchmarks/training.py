@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
-
 import fastbp
 from fastbp.datasets import load_digits
 
@@ -23,23 +21,6 @@ class TrainStep:
         self.trainer, self.x, self.y = trainer(name, optimizer)
 
     def track_step(self, name: str, optimizer: str) -> float:
-        return seconds_per_call(lambda: self.trainer.train_step(self.x, self.y))
-
-
-class Update:
-    """What the optimizer adds to a step: a network of one large layer with next to no batch."""
-
-    params: ClassVar[list[Any]] = [list(OPTIMIZERS)]
-    param_names: ClassVar[list[str]] = ["optimizer"]
-    unit = "s"
-
-    def setup(self, optimizer: str) -> None:
-        self.trainer = fastbp.Trainer(
-            network((1024, 1024)), loss="mean_squared_error", optimizer=OPTIMIZERS[optimizer]()
-        )
-        self.x, self.y = np.ones((1, 1024), np.float32), np.zeros((1, 1024), np.float32)
-
-    def track_step(self, optimizer: str) -> float:
         return seconds_per_call(lambda: self.trainer.train_step(self.x, self.y))
 
 

@@ -71,8 +71,8 @@ def exponent(x: Any) -> Any:
 def ratio(a: Any, b: Any, c: Any) -> Any:
     """a / (b + c) for |c| <= |b| and 1 <= b + c <= 2, within 0.6 units of the last place or so.
 
-    The rounding error of the sum, c - ((b + c) - b), is taken back to first order; what is below 2^-10 of
-    its bound counts as 0, so that no product of it is subnormal.
+    The rounding error of the sum, c - ((b + c) - b), is taken back to first order; what is below
+    2^-10 of its bound counts as 0, so that no product of it is subnormal.
     """
     total = b + c
     keeper = constant(a, *_KEEPER)

@@ -13,6 +13,7 @@ from fastbp._runtime import set_num_threads, thread_count
 from fastbp.callbacks import EarlyStopping
 from fastbp.cli import _files
 from fastbp.cli._config import resolved
+from fastbp.cli._kernels import make_ready
 from fastbp.cli._network import build_network, build_trainer
 from fastbp.cli._options import Commands
 from fastbp.cli._progress import Recorder
@@ -27,6 +28,9 @@ from fastbp.cli._train_options import (
     resolve,
 )
 from fastbp.plots import draw_curves, matplotlib_is_installed
+
+_WORTH_TELLING = 1.0
+"""Seconds; loading kernels from the cache takes less, compiling them more."""
 
 _NO_PICTURE = 'matplotlib is not installed; pip install "fastbp[plot]"'
 
@@ -60,6 +64,9 @@ def run(options: Namespace) -> int:
     print(f"data     {sources.describe()}")
     print(f"network  {_shape(options, sources)}, {options.dtype}, {thread_count()} threads",
           flush=True)
+    seconds = make_ready(options.dtype)
+    if seconds > _WORTH_TELLING:
+        print(f"kernels  compiled in {seconds:.1f} s", flush=True)
     recorder = Recorder(folder / _files.METRICS, sources.preparation, sources.validation,
                         epochs=options.epochs, quiet=options.quiet)
     with Interrupts() as interrupts:

@@ -1,14 +1,14 @@
 """Losses as instructions: `emit_<loss>(program, dx, x, target, losses, ...)`.
 
-dx receives the gradient, with 1/N in it; losses: address of float64, of which element s receives the mean loss of step s of
-a run. weights: address of one weight per row in the program's dtype, or 0. Labels are not checked.
+dx receives the gradient, with 1/N in it; losses: address of float64, of which element s receives
+the mean loss of step s of a run. weights: address of one weight per row in the program's dtype, or
+0. Labels are not checked.
 """
 
 from __future__ import annotations
 
 from fastbp._program import Operand, Program
-from fastbp._simd import machine
-from fastbp.emit.reduce import BLOCK, STREAM_BYTES, blocks, contiguous
+from fastbp.emit.reduce import BLOCK, blocks, contiguous
 from fastbp.kernels.losses import (
     ABSOLUTE,
     ELEMENT_LOSS,
@@ -19,7 +19,7 @@ from fastbp.kernels.losses import (
     MERGE_LOSS,
     SQUARED,
 )
-from fastbp.kernels.softmax import LABELS, NARROW, PROBABILITIES, SOFTMAX, SOFTMAX_CROSS_ENTROPY
+from fastbp.kernels.softmax import LABELS, PROBABILITIES, SOFTMAX, SOFTMAX_CROSS_ENTROPY
 
 
 def emit_softmax(program: Program, y: Operand, x: Operand, *, overlap: bool = False) -> None:
@@ -29,9 +29,7 @@ def emit_softmax(program: Program, y: Operand, x: Operand, *, overlap: bool = Fa
         return
     tasks, block_rows = _row_blocks(x)
     program.emit(SOFTMAX, tasks=tasks, overlap=overlap, y=y.address, y_step=y.row_step,
-                 x=x.address, x_step=x.row_step, rows=x.rows, cols=x.cols, block_rows=block_rows,
-                 scratch=program.scratch[0], scratch_step=program.scratch[1],
-                 itemsize=_streamed(program, y, 0))
+                 x=x.address, x_step=x.row_step, rows=x.rows, cols=x.cols, block_rows=block_rows)
 
 
 def emit_softmax_cross_entropy(program: Program, dx: Operand, x: Operand, target: Operand | int,
@@ -52,8 +50,7 @@ def emit_softmax_cross_entropy(program: Program, dx: Operand, x: Operand, target
                  target_step=target.row_step if isinstance(target, Operand) else 0,
                  weights=weights, cell=cell, rows=x.rows, cols=x.cols, block_rows=block_rows,
                  kind=PROBABILITIES if is_matrix else LABELS, scratch=scratch,
-                 scratch_step=scratch_step, factor=factor,
-                 itemsize=_streamed(program, dx, 3 * block_rows))
+                 scratch_step=scratch_step, factor=factor)
     _merge(program, losses, partials, tasks, cell, factor)
 
 
@@ -131,14 +128,6 @@ def _row_blocks(x: Operand) -> tuple[int, int]:
     """(tasks, rows of a task) for work on whole rows."""
     block_rows = max(1, min(x.rows, BLOCK // max(1, x.cols)))
     return -(-x.rows // block_rows), block_rows
-
-
-def _streamed(program: Program, out: Operand, used: int) -> int:
-    """The itemsize where a result is too large for the caches and a row fits into scratch, else 0."""
-    itemsize = program.dtype.itemsize
-    tile = NARROW * machine().lanes(itemsize) ** 2
-    large = out.rows * out.cols * itemsize >= STREAM_BYTES
-    return itemsize if large and tile + used + out.cols <= program.scratch[1] else 0
 
 
 def _contiguous(**operands: Operand) -> None:

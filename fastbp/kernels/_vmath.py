@@ -3,14 +3,15 @@
 Every function keeps NaN and is right at infinity. Errors are at most 2 units in the last place, of
 the normal distribution 6 (tests/test_transcendental.py).
 
-exp is 0 where its value is below the smallest normal number, and nothing inside these functions is subnormal for
-any but tiny arguments: an AVX-512 register with one subnormal result takes 150 cycles more, and saturated
-sigmoids and softmax rows are full of them (25 times slower, measured).
+exp is 0 where its value is below the smallest normal number, and nothing inside these functions is
+subnormal for any but tiny arguments: an AVX-512 register with one subnormal result takes 150 cycles
+more, and saturated sigmoids and softmax rows are full of them (25 times slower, measured).
 
-Method, as in Muller, Elementary Functions (3rd ed., 2016) and in Cephes / fdlibm: reduce the argument, approximate
-by a polynomial, undo the reduction. Coefficients are minimax (Remez exchange in 200 bits, then
-rounded from the highest power down with the rest fitted again); the relative error of the
-approximation stands beside each. The first tuple is for float32, the second for float64.
+Method, as in Muller, Elementary Functions (3rd ed., 2016) and in Cephes / fdlibm: reduce the
+argument, approximate by a polynomial, undo the reduction. Coefficients are minimax (Remez exchange
+in 200 bits, then rounded from the highest power down with the rest fitted again); the relative
+error of the approximation stands beside each. The first tuple is for float32, the second for
+float64.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def expm1_nonpositive(x):
 def _log_product(f, k):
     """log((1 + f) 2^k) for sqrt(1/2) <= 1 + f <= sqrt(2) and integral k.
 
-    With s = f/(2+f), log(1+f) = log((1+s)/(1-s)) = f - f^2/2 + s (f^2/2 + z R(z)), z = s^2 (fdlibm).
+    With s = f/(2+f), log(1+f) = log((1+s)/(1-s)) = f - f^2/2 + s (f^2/2 + z R(z)), z = s^2
+    (fdlibm).
     """
     s = divide(f, 2.0 + f)
     z = s * s
@@ -211,9 +213,10 @@ def softplus_from(x, e):
 def normal_cdf_and_density(x):
     """(Phi(x), phi(x)) of the standard normal distribution: Phi = (1 + erf(x/sqrt(2)))/2.
 
-    Near 0 a series in odd powers of x. Elsewhere the tail Q(-|x|) = exp(-x^2/2) u P(v), u = 1/(|x|+K), v = 1 - 2 K u, has a small *relative* error, so
-    that GELU(x) = x Phi(x) is right far below 0. t = |x| is split into parts whose products
-    are exact, since an error of x^2 is one of exp(-x^2/2) many times larger.
+    Near 0 a series in odd powers of x. Elsewhere the tail Q(-|x|) = exp(-x^2/2) u P(v), u =
+    1/(|x|+K), v = 1 - 2 K u, has a small *relative* error, so that GELU(x) = x Phi(x) is right far
+    below 0. t = |x| is split into parts whose products are exact, since an error of x^2 is one of
+    exp(-x^2/2) many times larger.
     """
     t = minimum(absolute(x), constant(x, TAIL_MOST[0], TAIL_MOST[1]))
     splitter = constant(x, _SPLITTER[0], _SPLITTER[1])

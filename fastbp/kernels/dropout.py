@@ -1,12 +1,13 @@
-"""Inverted dropout: y = x/(1-rate) where a random bit keeps it, else 0. Forward and backward are one.
+"""Inverted dropout: y = x/(1-rate) where a random bit keeps x, else 0; backward is the same.
 
-The bit of an element is a hash of (seed, step, layer, element), so it depends on no generator's state: every thread
-count, every order of tasks and a resumed run see the same mask, and the backward pass draws it again instead
-of reading it from memory. Mathematics: docs/math.md#dropout.
+The bit of an element is a hash of (seed, step, layer, element), so it depends on no generator's
+state: every thread count, every order of tasks and a resumed run see the same mask, and the
+backward pass draws it again instead of reading it from memory. Mathematics: docs/math.md#dropout.
 
-The hash of the element's number is the 32-bit mixer "lowbias32" (C. Wellons, Hash Prospector, 2018: two
-multiplications, bias 0.17 of a bit in 1000) with one half of a 64-bit key before it and one between
-its rounds; the key is made from the other numbers by the same mixer. 9 instructions for a register.
+The hash of the element's number is the 32-bit mixer "lowbias32" (C. Wellons, Hash Prospector, 2018:
+two multiplications) with one half of a 64-bit key before it and one
+between its rounds; the key is made from the other numbers by the same mixer. 9 instructions for a
+register.
 """
 
 from __future__ import annotations
@@ -53,16 +54,18 @@ def dropout(y, y_step, x, x_step, rows, cols, row, col, all_cols, seed, step, la
             factor):
     """y = x * factor where hash(seed, step, layer, element) >= threshold, else 0.
 
-    y, x (rows, cols): the block at (row, col) of a matrix with all_cols columns, rows at their steps, columns contiguous,
-    one dtype; y may be x. Overwrites y. Element (i, j) of the matrix has the number i*all_cols + j. threshold:
-    rate * 2^32; factor: 1/(1 - rate). A dropped NaN is 0.
+    y, x (rows, cols): the block at (row, col) of a matrix with all_cols columns, rows at their
+    steps, columns contiguous, one dtype; y may be x. Overwrites y. Element (i, j) of the matrix has
+    the number i*all_cols + j. threshold: rate * 2^32; factor: 1/(1 - rate). A dropped NaN is 0.
     """
     zero, f = splat(x, 0.0), splat(x, factor)
+    high, before, between = -1, 0, 0
     for r in range(rows):
         first = (row + r) * all_cols
-        high = first >> 32
-        before = mask_key(_SALTS[0], seed, step, layer, high)
-        between = mask_key(_SALTS[1], seed, step, layer, high)
+        if first >> 32 != high:
+            high = first >> 32
+            before = mask_key(_SALTS[0], seed, step, layer, high)
+            between = mask_key(_SALTS[1], seed, step, layer, high)
         to, of = at(y, r * y_step), at(x, r * x_step)
         for i in range(0, cols, lanes(x)):
             n = cols - i
@@ -78,8 +81,8 @@ def run_dropout(w, r, task, step, slot, like):
     """One block of the matrix; base_step is the address of the number of the run's first step."""
     i, j, rows, cols = block(task, w[4], w[5], w[6], w[7])
     number = pointer_to(w[10], np.int64)[0] + step
-    dropout(at(pointer(w[0], like), i * w[1] + j), w[1], at(pointer(w[2], like), i * w[3] + j), w[3],
-            rows, cols, i, j, w[5], w[8], number, w[9], w[11], r[0])
+    y, x = at(pointer(w[0], like), i * w[1] + j), at(pointer(w[2], like), i * w[3] + j)
+    dropout(y, w[1], x, w[3], rows, cols, i, j, w[5], w[8], number, w[9], w[11], r[0])
 
 
 INSTRUCTIONS = ((DROPOUT, run_dropout),)

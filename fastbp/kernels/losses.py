@@ -2,9 +2,10 @@
 
     loss = sum_i w_i l_i / sum_i w_i,    l_i the loss of row i, w_i = 1 unless weights are given
 
-The kernels apply `factor` = 1 / sum_i w_i to the gradient (and 1/cols, where l_i is a mean over the columns);
-nothing else in the library divides by the batch. The loss is summed in float64: eight registers in the
-data's dtype, their lanes, then float64 over the row, the rows and the tasks, in order. Mathematics: docs/math.md#losses.
+The kernels apply `factor` = 1 / sum_i w_i to the gradient (and 1/cols, where l_i is a mean over the
+columns); nothing else in the library divides by the batch. The loss is summed in float64: eight
+registers in the data's dtype, their lanes, then float64 over the row, the rows and the tasks, in
+order. Mathematics: docs/math.md#losses.
 """
 
 from __future__ import annotations
@@ -143,9 +144,10 @@ def element_loss(dx, dx_step, x, x_step, target, target_step, weights, weighted,
                  factor, kind, delta):
     """dx = factor * w_i * l'(x, t); returns sum over the block of w_i * l(x, t) in float64.
 
-    dx, x, target (rows, cols), rows at their steps, columns contiguous, one dtype; weights (rows,) of that dtype
-    if `weighted`. Overwrites dx, which may be x. kind: SQUARED, ABSOLUTE, HUBER (delta), LOGISTIC
-    (x logits, targets 0 .. 1). NaN gives NaN in loss and gradient. Source: docs/math.md#losses.
+    dx, x, target (rows, cols), rows at their steps, columns contiguous, one dtype; weights (rows,)
+    of that dtype if `weighted`. Overwrites dx, which may be x. kind: SQUARED, ABSOLUTE, HUBER
+    (delta), LOGISTIC (x logits, targets 0 .. 1). NaN gives NaN in loss and gradient. Source:
+    docs/math.md#losses.
     """
     if kind == SQUARED:
         return _squared_block(dx, dx_step, x, x_step, target, target_step, weights, weighted,
@@ -160,16 +162,17 @@ def element_loss(dx, dx_step, x, x_step, target, target_step, weights, weighted,
                            rows, cols, factor, delta)
 
 
-# ---- hinge -----------------------------------------------------------------------------------------
+# ---- hinge ---------------------------------------------------------------------------------------
 
 
 @kernel
 def hinge(dx, dx_step, x, x_step, labels, weights, weighted, rows, cols, factor):
     """l_i = sum over j != y_i of max(0, x_ij - x_i,y_i + 1); returns sum_i w_i l_i in float64.
 
-    dx = factor * w_i * (1 where the margin is violated, minus their number at y_i). dx, x (rows, cols), rows at their
-    steps, columns contiguous; labels (rows,) int64 within 0 .. cols-1. Overwrites dx, which may not
-    be x. The slope at the kink is 0. Source: docs/math.md#losses.
+    dx = factor * w_i * (1 where the margin is violated, minus their number at y_i).
+    dx, x (rows, cols), rows at their steps, columns contiguous; labels (rows,) int64 within
+    0 .. cols-1. Overwrites dx, which may not be x. The slope at the kink is 0.
+    Source: docs/math.md#losses.
     """
     width = lanes(x)
     zero = splat(x, 0.0)
@@ -198,7 +201,7 @@ def hinge(dx, dx_step, x, x_step, labels, weights, weighted, rows, cols, factor)
     return total
 
 
-# ---- instructions ----------------------------------------------------------------------------------
+# ---- instructions --------------------------------------------------------------------------------
 
 
 @kernel

@@ -3,13 +3,16 @@
     p_ij = exp(x_ij - m_i) / S_i,   m_i = max_j x_ij,   S_i = sum_j exp(x_ij - m_i)
     l_i  = sum_j t_ij (m_i - x_ij) + (sum_j t_ij) log S_i,   dl_i/dx_ij = (sum_j t_ij) p_ij - t_ij
 
-with t_ij = 1 for the label of row i and 0 elsewhere, or any distribution. Subtracting the maximum keeps exp from
-overflowing; S_i >= 1 keeps its logarithm from being of a tiny number. Mathematics: docs/math.md#softmax.
+with t_ij = 1 for the label of row i and 0 elsewhere, or any distribution. Subtracting the maximum
+keeps exp from overflowing; S_i >= 1 keeps its logarithm from being of a tiny number. Mathematics:
+docs/math.md#softmax.
 
-Design: a row of up to four registers would spend most of its time in sums over lanes. So as many rows as a
-register has lanes are transposed, worked on one row a lane, and transposed back: 256x10 in 1.2 us instead of 2.7.
-A longer row is read three times, from L1 after the first: maximum, exponentials into dx, scaling of dx. The
-logarithms are taken afterwards, for a register of rows at a time: m_i - x_i,label and S_i wait in scratch memory.
+Design: a row of up to four registers would spend most of its time in sums over lanes. So as many
+rows as a register has lanes are transposed, worked on one row a lane, and transposed back: 256x10
+in 1.8 us instead of 2.7. A longer row is read three times, from L1 after the first: maximum,
+exponentials into dx, scaling of dx. The logarithms are taken afterwards, for a register of rows at
+a time: m_i - x_i,label and S_i wait in scratch memory. Writing dx past the caches brought nothing
+(8192x1000: 5.1 ms against 4.7 with one thread, 5.0 against 4.9 with two).
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from fastbp._simd import (
     store,
     transpose_block,
 )
-from fastbp._simd.strip import load_strip, splat_strip, stream_strip, strip_lanes
+from fastbp._simd.strip import load_strip, splat_strip, store_strip, strip_lanes
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels._registers import keep_upto, load_upto, store_upto
 from fastbp.kernels._vmath import exp_nonpositive, log
@@ -45,15 +48,14 @@ CHAIN = 16
 # Registers of columns up to which rows are transposed, to be worked on one row a lane.
 NARROW = 4
 
-SOFTMAX = Instruction(
-    "softmax", "y y_step x x_step rows cols block_rows scratch scratch_step itemsize")
+SOFTMAX = Instruction("softmax", "y y_step x x_step rows cols block_rows")
 SOFTMAX_CROSS_ENTROPY = Instruction(
     "softmax_cross_entropy",
     "partials dx dx_step x x_step target target_step weights cell rows cols block_rows kind "
-    "scratch scratch_step itemsize", "factor")
+    "scratch scratch_step", "factor")
 
 
-# ---- a row -----------------------------------------------------------------------------------------
+# ---- a row ---------------------------------------------------------------------------------------
 
 
 @kernel
@@ -91,32 +93,21 @@ def _row_exponentials(e, x, cols, highest):
 
 
 @kernel
-def _scale_row(y, e, cols, factor, head, past):
-    """y = e * factor; y may be e. From element `head` on, y lies on cache lines if `past`."""
+def _scale_row(y, cols, factor):
+    """y *= factor."""
     f = splat_strip(y, factor)
-    if head > 0:
-        store(y, 0, load(e, 0, head) * splat(y, factor), head)
-    for i in range(head, cols, strip_lanes(y)):
+    for i in range(0, cols, strip_lanes(y)):
         n = cols - i
-        stream_strip(y, i, load_strip(e, i, n) * f, n, past)
+        store_strip(y, i, load_strip(y, i, n) * f, n)
 
 
 @kernel
-def head_of(address, itemsize):
-    """Elements before the first cache line; 0 where itemsize is 0 (nothing will be streamed)."""
-    if itemsize == 0:
-        return 0
-    return (-(address // itemsize)) % (64 // itemsize)
-
-
-@kernel
-def softmax_rows(y, y_step, x, x_step, rows, cols, spare, address, itemsize):
+def softmax_rows(y, y_step, x, x_step, rows, cols):
     """y_ij = exp(x_ij) / sum_j exp(x_ij).
 
     y, x (rows, cols), rows at their steps, columns contiguous, one dtype; y may be x. Overwrites y.
     The sum runs over chains of 16 registers in x's dtype. A row with NaN or +inf, or of -inf only,
-    is NaN. itemsize: 0, or that of y, to write past the caches: then `spare` has room for a row and
-    `address` is y's.
+    is NaN.
     """
     for r in range(rows):
         to, of = at(y, r * y_step), at(x, r * x_step)
@@ -125,13 +116,11 @@ def softmax_rows(y, y_step, x, x_step, rows, cols, spare, address, itemsize):
             e = exp_nonpositive(v - lane_max(v))
             store(to, 0, e * splat(x, 1.0 / np.float64(lane_sum(e))), cols)
         else:
-            e = spare if itemsize != 0 else to
-            total = _row_exponentials(e, of, cols, _row_max(of, cols))
-            _scale_row(to, e, cols, 1.0 / np.float64(total),
-                       min(cols, head_of(address + r * y_step * itemsize, itemsize)), itemsize != 0)
+            total = _row_exponentials(to, of, cols, _row_max(of, cols))
+            _scale_row(to, cols, 1.0 / np.float64(total))
 
 
-# ---- cross-entropy: dx and, in scratch, three numbers a row -----------------------------------------
+# ---- cross-entropy: dx and, in scratch, three numbers a row --------------------------------------
 
 
 @kernel
@@ -168,13 +157,13 @@ def _group_by_label(dx, dx_step, x, x_step, labels, weights, weighted, rows, col
 
 
 @kernel
-def _row_by_label(dx, x, label, cols, f, gap, total, mass, e, head, past):
+def _row_by_label(dx, x, label, cols, f, gap, total, mass):
     highest = _row_max(x, cols)
     gap[0] = highest - x[label]
-    s = _row_exponentials(e, x, cols, highest)
+    s = _row_exponentials(dx, x, cols, highest)
     total[0], mass[0] = s, scalar(x, 1.0)
-    e[label] = e[label] - s
-    _scale_row(dx, e, cols, f / np.float64(s), head, past)
+    dx[label] = dx[label] - s
+    _scale_row(dx, cols, f / np.float64(s))
 
 
 @kernel
@@ -229,13 +218,12 @@ def cross_entropy_sum(gaps, totals, masses, weights, weighted, rows, wide):
 
 @kernel
 def cross_entropy_by_label(dx, dx_step, x, x_step, labels, weights, weighted, rows, cols, factor,
-                           gaps, totals, masses, tile, spare, address, itemsize):
+                           gaps, totals, masses, tile):
     """dx = factor * w_i * (softmax(x_i) - 1 at the label), and what `cross_entropy_sum` needs.
 
     dx, x (rows, cols), rows at their steps, columns contiguous, one dtype; labels (rows,) int64
     within 0 .. cols-1; weights (rows,) if `weighted`; gaps, totals, masses: scratch of `rows`
     elements each, tile: of NARROW registers' square. Overwrites dx, which may not be x.
-    spare, address, itemsize: see `softmax_rows`.
     """
     width = lanes(x)
     if cols <= NARROW * width:
@@ -245,12 +233,9 @@ def cross_entropy_by_label(dx, dx_step, x, x_step, labels, weights, weighted, ro
                             at(gaps, r), at(totals, r), at(masses, r), tile)
     else:
         for r in range(rows):
-            to = at(dx, r * dx_step)
-            _row_by_label(to, at(x, r * x_step), labels[r], cols,
+            _row_by_label(at(dx, r * dx_step), at(x, r * x_step), labels[r], cols,
                           factor * weight_of(weights, weighted, r), at(gaps, r), at(totals, r),
-                          at(masses, r), spare if itemsize != 0 else to,
-                          min(cols, head_of(address + r * dx_step * itemsize, itemsize)),
-                          itemsize != 0)
+                          at(masses, r))
 
 
 @kernel
@@ -263,23 +248,22 @@ def cross_entropy_by_target(dx, dx_step, x, x_step, target, target_step, weights
                        at(masses, r))
 
 
-# ---- instructions ----------------------------------------------------------------------------------
+# ---- instructions --------------------------------------------------------------------------------
 
 
 @kernel
 def run_softmax(w, r, task, step, slot, like):
     """Some rows."""
     i = task * w[6]
-    spare = at(pointer(w[7], like), slot * w[8])
     softmax_rows(at(pointer(w[0], like), i * w[1]), w[1], at(pointer(w[2], like), i * w[3]), w[3],
-                 min(w[6], w[4] - i), w[5], spare, w[0] + i * w[1] * w[9], w[9])
+                 min(w[6], w[4] - i), w[5])
 
 
 @kernel
 def run_softmax_cross_entropy(w, r, task, step, slot, like):
     """Some rows; their part of the loss goes to partials[task].
 
-    Scratch: a tile, 3 * block_rows elements, and a row.
+    Scratch: a tile, then 3 * block_rows elements.
     """
     i, cols = task * w[11], w[10]
     rows = min(w[11], w[9] - i)
@@ -293,8 +277,7 @@ def run_softmax_cross_entropy(w, r, task, step, slot, like):
     if w[12] == LABELS:
         labels = at(pointer_to(w[5], np.int64), i)
         cross_entropy_by_label(dx, w[2], x, w[4], labels, weights, weighted, rows, cols, factor,
-                               gaps, totals, masses, tile, at(gaps, 3 * w[11]),
-                               w[1] + i * w[2] * w[15], w[15])
+                               gaps, totals, masses, tile)
     else:
         target = at(pointer(w[5], like), i * w[6])
         cross_entropy_by_target(dx, w[2], x, w[4], target, w[6], weights, weighted, rows, cols,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, DataError, DTypeError, ShapeError
 
 _REAL = (np.dtype(np.float32), np.dtype(np.float64))
@@ -84,6 +85,22 @@ def output(out: np.ndarray | None, shape: tuple[int, ...], dtype: Any) -> np.nda
     if not out.flags.writeable:
         raise ArgumentError("out is read-only", "a writeable array")
     return out
+
+
+def target_of(y: np.ndarray, out: np.ndarray | None, *inputs: np.ndarray) -> np.ndarray:
+    """Memory in C order to compute y into: y itself unless it lies otherwise or over an input.
+
+    An input that is the very same array may be overwritten as it is read; one that is shifted may not.
+    """
+    if out is None:
+        return y
+    if not (y.flags.c_contiguous and y.flags.aligned):
+        return np.empty(y.shape, y.dtype)
+    for x in inputs:
+        same = x.flags.c_contiguous and address_of(x) == address_of(y)
+        if not same and np.may_share_memory(x, y):
+            return np.empty(y.shape, y.dtype)
+    return y
 
 
 def as_labels(name: str, target: Any, rows: int, classes: int) -> np.ndarray:

@@ -35,15 +35,16 @@ class Saved:
 
 
 def inputs(x: Any, gamma: Any, beta: Any, eps: float
-           ) -> tuple[np.ndarray, tuple[int, ...], np.ndarray, np.ndarray]:
-    """(x as a matrix, its shape, gamma and beta contiguous), all of one dtype."""
+           ) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
+    """(x as a matrix, its shape, rows with copies of gamma and beta), all of one dtype."""
     rows, shape = as_matrix("x", x)
     scale, shift = vector("gamma", gamma, rows), vector("beta", beta, rows)
     same_dtype(x=rows, gamma=scale, beta=shift)
     if not (eps >= 0 and math.isfinite(eps)):
         raise ArgumentError(f"eps={eps!r}", "a number of at least 0", "1e-5 is usual")
-    # A copy of gamma: an optimizer may change it before the backward pass.
-    return rows, shape, np.array(scale), np.ascontiguousarray(shift)
+    vectors = np.empty((2, rows.shape[1]), rows.dtype)  # an optimizer may change gamma
+    vectors[0], vectors[1] = scale, shift
+    return rows, shape, vectors
 
 
 def vector(name: str, values: Any, rows: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Activations on arrays, forward and backward (docs/math.md#activations).
 
-Arrays of any shape, float32 or float64, any strides, read-only or not; results are new arrays in C order or `out`,
-which may be the input itself. NaN stays NaN; infinities give the limit.
+Arrays of any shape, float32 or float64, any strides, read-only or not; results are new arrays in C
+order or `out`, which may be the input itself. NaN stays NaN; infinities give the limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastbp._errors import ArgumentError
 from fastbp._program import Operand
 from fastbp.emit.activations import emit_activation_backward, emit_activation_forward
 from fastbp.kernels.activations import NAMES
-from fastbp.ops._check import as_real, output, same_dtype, same_shape
+from fastbp.ops._check import as_real, output, same_dtype, same_shape, target_of
 from fastbp.ops._plans import PLACE, plan_for
 
 
@@ -25,7 +25,7 @@ def activation_forward(name: str, x: Any, *, slope: float = 0.01,
     kind = _kind(name, slope)
     array = as_real("x", x)
     y = output(out, array.shape, array.dtype)
-    source, target = np.ascontiguousarray(array), _target(y)
+    source, target = np.ascontiguousarray(array), target_of(y, out, array)
     size = source.size
     plan = plan_for((activation_forward, array.dtype, size, kind, slope), array.dtype,
                     lambda program: emit_activation_forward(
@@ -42,7 +42,8 @@ def activation_backward(name: str, dy: Any, saved: Any, *, slope: float = 0.01,
     same_dtype(dy=upstream, saved=kept)
     same_shape(dy=upstream, saved=kept)
     dx = output(out, upstream.shape, upstream.dtype)
-    upstream, kept, target = np.ascontiguousarray(upstream), np.ascontiguousarray(kept), _target(dx)
+    target = target_of(dx, out, upstream, kept)
+    upstream, kept = np.ascontiguousarray(upstream), np.ascontiguousarray(kept)
     size = dx.size
     plan = plan_for((activation_backward, dx.dtype, size, kind, slope), dx.dtype,
                     lambda program: emit_activation_backward(
@@ -129,11 +130,6 @@ def _kind(name: str, slope: float) -> int:
         raise ArgumentError(f"slope={slope!r}", "a number of at least 0",
                             "with a negative slope the gradient could not be told from y")
     return NAMES[name]
-
-
-def _target(y: np.ndarray) -> np.ndarray:
-    """Memory in C order to compute into: y itself where it is so."""
-    return y if y.flags.c_contiguous and y.flags.aligned else np.empty(y.shape, y.dtype)
 
 
 def _row(number: int, size: int) -> Operand:

@@ -33,7 +33,7 @@ def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | 
     Raises:
         ShapeError, DTypeError, ArgumentError: for what does not fit; nothing has been changed then.
     """
-    rows, shape, scale, shift = inputs(x, gamma, beta, eps)
+    rows, shape, vectors = inputs(x, gamma, beta, eps)
     if not 0 <= momentum <= 1:
         raise ArgumentError(f"momentum={momentum!r}", "a number from 0 to 1",
                             "0.9 is usual: running = momentum*running + (1-momentum)*batch")
@@ -42,19 +42,20 @@ def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | 
         raise ShapeError(f"x with shape {shape}: no samples", "at least one to take the mean of")
     y = None if out is None else output(out, shape, rows.dtype)
     target = result(y, rows)
-    mean, rstd = np.empty_like(scale), np.empty_like(scale)
-    program = local_program(rows.dtype)
+    statistics = np.empty_like(vectors)
     places = [address_of(array) for array in running] or [0, 0]
+    parameters, moments, row = address_of(vectors), address_of(statistics), vectors.strides[0]
+    program = local_program(rows.dtype)
     emit_batchnorm_forward(
-        program, operand(target), operand(rows), gamma=address_of(scale), beta=address_of(shift),
-        mean=address_of(mean), rstd=address_of(rstd), running_mean=places[0],
-        running_var=places[1], momentum=momentum, eps=eps, training=training)
+        program, operand(target), operand(rows), gamma=parameters, beta=parameters + row,
+        mean=moments, rstd=moments + row, running_mean=places[0], running_var=places[1],
+        momentum=momentum, eps=eps, training=training)
     program.run()
     if training:
         for given, computed in zip((running_mean, running_var), running, strict=False):
             if given is not None and computed is not given:
                 given[...] = computed
-    saved = Saved("batchnorm", rows, shape, mean, rstd, scale, training)
+    saved = Saved("batchnorm", rows, shape, statistics[0], statistics[1], vectors[0], training)
     return shaped(y, target, shape), saved
 
 
@@ -68,14 +69,15 @@ def batchnorm_backward(dy: Any, saved: Saved) -> tuple[np.ndarray, np.ndarray, n
     """
     rows = upstream(dy, saved, "batchnorm")
     dx = result(None, rows)
-    dgamma, dbeta = np.empty_like(saved.gamma), np.empty_like(saved.gamma)
+    sums = np.empty((2, rows.shape[1]), rows.dtype)
+    place = address_of(sums)
     program = local_program(rows.dtype)
     emit_batchnorm_backward(
-        program, operand(dx), operand(rows), operand(saved.x), dgamma=address_of(dgamma),
-        dbeta=address_of(dbeta), mean=address_of(saved.mean), rstd=address_of(saved.rstd),
+        program, operand(dx), operand(rows), operand(saved.x), dgamma=place,
+        dbeta=place + sums.strides[0], mean=address_of(saved.mean), rstd=address_of(saved.rstd),
         gamma=address_of(saved.gamma), training=saved.training)
     program.run()
-    return dx.reshape(saved.shape), dgamma, dbeta
+    return dx.reshape(saved.shape), sums[0], sums[1]
 
 
 def _running(mean: Any, var: Any, rows: np.ndarray, training: bool) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, ShapeError
 from fastbp._program import Operand, Program
 from fastbp.emit.dropout import emit_dropout_backward, emit_dropout_forward
-from fastbp.ops._check import as_matrix, output
+from fastbp.ops._check import as_matrix, output, target_of
 from fastbp.ops._plans import PLACE, plan_for
 
 
@@ -27,8 +27,8 @@ def dropout_forward(x: Any, rate: float, *, seed: int, step: int = 0, training: 
                     out: np.ndarray | None = None) -> tuple[np.ndarray, DropoutMask]:
     """(y, saved): y = x/(1 - rate) with probability 1 - rate, else 0; y = x unless `training`.
 
-    The mask depends on (seed, step, element) only: not on threads, dtype or strides. out: C-ordered array of
-    x's shape; may be x.
+    The mask depends on (seed, step, element) only: not on threads, dtype or strides. out: C-ordered
+    array of x's shape; may be x.
     """
     if not 0 <= rate < 1:
         raise ArgumentError(f"rate={rate!r}", "a number from 0 up to, not including, 1",
@@ -51,7 +51,7 @@ def _apply(emitter: Any, name: str, x: Any, mask: DropoutMask, out: np.ndarray |
     if mask.rate == 0:
         y[...] = matrix.reshape(shape)
         return y
-    target = y if y.flags.c_contiguous else np.empty(shape, y.dtype)
+    target = target_of(y, out, matrix)
     if matrix.size:
         rows, cols, step = *matrix.shape, matrix.strides[0] // matrix.itemsize
 

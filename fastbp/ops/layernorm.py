@@ -25,19 +25,21 @@ def layernorm_forward(x: Any, gamma: Any, beta: Any, *, eps: float = 1e-5,
     Returns:
         y of x's shape, and `saved` for `layernorm_backward`, which keeps a reference to x.
     """
-    rows, shape, scale, shift = inputs(x, gamma, beta, eps)
+    rows, shape, vectors = inputs(x, gamma, beta, eps)
     if len(shape) < 2:
         raise ShapeError(f"x with shape {shape}", "(N, D): samples by features",
                          "for a single sample pass x[None, :]")
     y = None if out is None else output(out, shape, rows.dtype)
     target = result(y, rows)
-    mean, rstd = np.empty(len(rows), rows.dtype), np.empty(len(rows), rows.dtype)
+    statistics = np.empty((2, len(rows)), rows.dtype)
+    parameters, moments = address_of(vectors), address_of(statistics)
     program = local_program(rows.dtype)
-    emit_layernorm_forward(program, operand(target), operand(rows), gamma=address_of(scale),
-                           beta=address_of(shift), mean=address_of(mean), rstd=address_of(rstd),
-                           eps=eps)
+    emit_layernorm_forward(program, operand(target), operand(rows), gamma=parameters,
+                           beta=parameters + vectors.strides[0], mean=moments,
+                           rstd=moments + statistics.strides[0], eps=eps)
     program.run()
-    return shaped(y, target, shape), Saved("layernorm", rows, shape, mean, rstd, scale)
+    saved = Saved("layernorm", rows, shape, statistics[0], statistics[1], vectors[0])
+    return shaped(y, target, shape), saved
 
 
 def layernorm_backward(dy: Any, saved: Saved) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -50,11 +52,12 @@ def layernorm_backward(dy: Any, saved: Saved) -> tuple[np.ndarray, np.ndarray, n
     """
     rows = upstream(dy, saved, "layernorm")
     dx = result(None, rows)
-    dgamma, dbeta = np.empty_like(saved.gamma), np.empty_like(saved.gamma)
+    sums = np.empty((2, rows.shape[1]), rows.dtype)
+    place = address_of(sums)
     program = local_program(rows.dtype)
     emit_layernorm_backward(
-        program, operand(dx), operand(rows), operand(saved.x), dgamma=address_of(dgamma),
-        dbeta=address_of(dbeta), mean=address_of(saved.mean), rstd=address_of(saved.rstd),
+        program, operand(dx), operand(rows), operand(saved.x), dgamma=place,
+        dbeta=place + sums.strides[0], mean=address_of(saved.mean), rstd=address_of(saved.rstd),
         gamma=address_of(saved.gamma))
     program.run()
-    return dx.reshape(saved.shape), dgamma, dbeta
+    return dx.reshape(saved.shape), sums[0], sums[1]

@@ -1,6 +1,7 @@
 """Losses on arrays: (mean loss, gradient by the first argument) in one pass (docs/math.md#losses).
 
-Rows are samples; further dimensions count as columns. With `sample_weight` w (N,) the loss is sum_i w_i l_i / sum_i w_i.
+Rows are samples; further dimensions count as columns. With `sample_weight` w (N,) the loss is sum_i
+w_i l_i / sum_i w_i.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from fastbp.ops._check import (
     output,
     rows_of,
     same_dtype,
+    target_of,
 )
 from fastbp.ops._plans import PLACE, plan_for
 
@@ -34,7 +36,7 @@ def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
     if array.ndim == 0:
         raise ShapeError("x is a single number", "at least one dimension")
     y = output(out, array.shape, array.dtype)
-    target = y if y.flags.c_contiguous else np.empty(y.shape, y.dtype)
+    target = target_of(y, out, array)
     if array.size:
         cols = array.shape[-1]
         matrix = rows_of(array if array.ndim == 2 else array.reshape(-1, cols))
@@ -99,7 +101,10 @@ def mean_absolute_error(pred: Any, target: Any, *, sample_weight: Any = None
 
 def huber(pred: Any, target: Any, *, delta: float = 1.0, sample_weight: Any = None
           ) -> tuple[float, np.ndarray]:
-    """d^2/2 where |d| <= delta, else delta (|d| - delta/2), averaged over all elements; d = p - t."""
+    """d^2/2 where |d| <= delta, else delta (|d| - delta/2), d = p - t; averaged over all elements.
+
+    Returns (loss, dpred).
+    """
     if not (delta > 0 and np.isfinite(delta)):
         raise ArgumentError(f"delta={delta!r}", "a positive number")
     return _element_loss(emit.emit_huber, "pred", pred, target, sample_weight, delta=float(delta))
@@ -125,7 +130,8 @@ def _matrix_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: 
 def _label_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
                 target: Any, sample_weight: Any) -> tuple[float, np.ndarray]:
     if len(shape) != 2:
-        raise ShapeError(f"{name} with shape {shape}", "(N, C): one row a sample, one column a class")
+        raise ShapeError(f"{name} with shape {shape}",
+                         "(N, C): one row a sample, one column a class")
     labels = as_labels("target", target, *shape)
     return _run(emitter, name, x, shape, labels, sample_weight, {})
 

@@ -1,0 +1,31 @@
+"""Making the compiled kernels ready before anything is timed."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import fastbp
+
+DTYPES = ("float32", "float64")
+"""Each has compiled code of its own."""
+
+_ROWS, _FEATURES, _CLASSES = 64, 8, 3
+
+
+def make_ready(dtype: str) -> float:
+    """Compile the kernels of `dtype`, or load them from the cache; the seconds it took.
+
+    Compiled code is the same for every network, so one training step and one prediction of a
+    small network go through all of it.
+    """
+    start = time.perf_counter()
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((_ROWS, _FEATURES)).astype(dtype)
+    y = rng.integers(0, _CLASSES, _ROWS)
+    network = fastbp.Sequential([fastbp.Affine(_FEATURES, _CLASSES)], dtype=dtype, seed=0)
+    trainer = fastbp.Trainer(network, loss="softmax_cross_entropy", optimizer=fastbp.Adam(1e-3))
+    trainer.train_step(x, y)
+    network.predict(x)
+    return time.perf_counter() - start
