@@ -1,9 +1,7 @@
 """fastbp: the fastest way to train neural networks on a CPU from Python.
 
-    import fastbp
-    net = fastbp.Sequential([fastbp.Affine(64, 128, activation="relu"), fastbp.Affine(128, 10)])
-    trainer = fastbp.Trainer(net, loss="softmax_cross_entropy", optimizer=fastbp.Adam(1e-3))
-    trainer.fit(x, labels, epochs=10, batch_size=32)
+Layers, `Sequential` and `Graph`, losses, optimizers and the `Trainer` are here; checked array
+functions are in `fastbp.ops`. README.md has an example to start from.
 """
 
 from fastbp import _numba  # noqa: F401, I001  (first: it keeps SciPy out)

@@ -6,6 +6,7 @@ contain the kernels they use, so only they are kept on disk.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -61,7 +62,8 @@ def cache_key() -> str:
 
     digest = hashlib.sha256()
     root = Path(__file__).parent
-    for path in sorted([root / "_jit.py", root / "_compiler.py", *root.glob("_simd/*.py"), *root.glob("kernels/*.py")]):
+    own = [root / "_jit.py", root / "_compiler.py"]
+    for path in sorted([*own, *root.glob("_simd/*.py"), *root.glob("kernels/*.py")]):
         digest.update(path.name.encode())
         digest.update(path.read_bytes())
     features = ",".join(k for k, v in sorted(cpu_features().items()) if v)
@@ -89,10 +91,8 @@ def cache_folder() -> Path | None:
     home = os.environ.get("XDG_CACHE_HOME")
     if home:
         candidates.append(Path(home) / "fastbp")
-    try:
+    with contextlib.suppress(RuntimeError):  # no home directory
         candidates.append(Path.home() / ".cache" / "fastbp")
-    except RuntimeError:
-        pass  # no home directory
     user = os.getuid() if hasattr(os, "getuid") else "user"
     candidates.append(Path(tempfile.gettempdir()) / f"fastbp-{user}")
     for base in candidates:
@@ -136,7 +136,18 @@ class _Locator(_CacheLocator):
 
 
 class _Impl(CompileResultCacheImpl):
-    _locator_classes = [_Locator]
+    _locator_classes = (_Locator,)
+
+
+def announce_compilation(wanted: bool | None) -> None:
+    """Say on stderr when kernels are about to be compiled: always, never, or (None) to
+    terminals.
+    """
+    global _announces
+    _announces = wanted
+
+
+_announces: bool | None = None
 
 
 class _Cache(FunctionCache):
@@ -145,11 +156,15 @@ class _Cache(FunctionCache):
     _impl_class = _Impl
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = None
         try:
-            return super().load_overload(sig, target_context)
+            found = super().load_overload(sig, target_context)
         except Exception as error:  # any damage at all: pickle, index, object code
             _warn_once(f"fastbp: unreadable compile cache ({type(error).__name__}); compiling")
-            return None
+        if found is None and (sys.stderr.isatty() if _announces is None else _announces):
+            sys.stderr.write("fastbp: compiling kernels for this CPU, once, about 15 s ...\n")
+            sys.stderr.flush()
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:

@@ -1,7 +1,8 @@
 """Import Numba without SciPy, which it would only ask for its version and for a BLAS.
 
-SciPy's import is a fifth of the way to the first training step. No kernel calls a BLAS; other code of
-this process that uses Numba's `np.dot` finds SciPy as before. Imported before anything else of fastbp.
+SciPy's import is a fifth of the way to the first training step. No kernel calls a BLAS; other code
+of this process that uses Numba's `np.dot` finds SciPy as before. Imported before anything else of
+fastbp.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 def _import_numba() -> None:
     """Numba checks the version of a SciPy that it finds: let it find none."""
     if "numba" in sys.modules or "scipy" in sys.modules:
-        import numba  # noqa: F401
+        import numba
 
         return
     sys.modules["scipy"] = None  # type: ignore[assignment]
@@ -24,7 +25,9 @@ def _import_numba() -> None:
 
 
 def _import_array_functions() -> None:
-    """The first compilation or cache hit imports these, and they ask once whether there is a BLAS."""
+    """The first compilation or cache hit imports these, and they ask once whether there is a
+    BLAS.
+    """
     if "numba.np.arraymath" in sys.modules or importlib.util.find_spec("scipy") is None:
         return
     from numba.np import linalg

@@ -102,7 +102,7 @@ class Memory:
         size = count * np.dtype(dtype).itemsize
         for block in self.blocks():
             begin = address - address_of(block)
-            if 0 <= begin and begin + size <= len(block):
+            if begin >= 0 and begin + size <= len(block):
                 return block[begin : begin + size].view(dtype)
         raise ValueError(f"no workspace at {address:#x}")
 
@@ -181,7 +181,8 @@ class Program:
     def workspace(self, count: int, dtype: Any = None) -> int:
         """Address of `count` elements (of the program's dtype unless told), 64-byte aligned.
 
-        Their content is undefined; they live as long as the program (`local_program`: until the next).
+        Their content is undefined; they live as long as the program (`local_program`: until the
+        next).
         """
         return self.memory.take(int(count) * np.dtype(dtype or self.dtype).itemsize)
 

@@ -14,7 +14,8 @@ class GemmBlocks:
     """How a matrix product is divided (see fastbp/kernels/gemm.py)."""
 
     # At most so many tiles of rows and panels of columns in a task: the packed tiles of A stay
-    # in L2 while B's panels pass. Measured (one core, GFLOP/s at 512, 1024, 2048 cubed and 256x512x784):
+    # in L2 while B's panels pass. Measured (one core, GFLOP/s at 512, 1024, 2048 cubed and
+    # 256x512x784):
     # 4x8 171 158 140 172; 8x4 169 156 124 172; 16x4 171 157 129 172; 37x2 167 153 149 172.
     task_tiles: int = 4
     task_panels: int = 32

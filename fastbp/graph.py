@@ -6,8 +6,8 @@
     y = Affine(64, 10)(ReLU()(h) + h)
     g.output(y)
 
-Nodes are kept in the order in which they were made, which is a topological order: a layer can only be
-called on nodes that exist.
+Nodes are kept in the order in which they were made, which is a topological order: a layer can only
+be called on nodes that exist.
 """
 
 from __future__ import annotations
@@ -48,14 +48,16 @@ class Graph(Network):
         self._refuse_if_built("input")
         size = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         if not all(isinstance(s, (int, np.integer)) and s >= 1 for s in size):
-            raise ShapeError(f"input of shape {shape!r}", "positive integers, without the batch axis")
+            raise ShapeError(f"input of shape {shape!r}", "positive integers, without the batch")
         size = tuple(int(s) for s in size)
         self.steps.append(Step(None, (), size))
         self.input_steps.append(len(self.steps) - 1)
         return Node(self, len(self.steps) - 1, size)
 
     def apply(self, layer: Any, nodes: Sequence[Node]) -> Node:
-        """The node that applies `layer` (a fastbp layer, or any object with forward and backward)."""
+        """The node that applies `layer` (a fastbp layer, or any object with forward and
+        backward).
+        """
         self._refuse_if_built("apply")
         if not isinstance(layer, Layer):
             layer = PythonLayer(layer)

@@ -57,7 +57,7 @@ class Network:
     def _append(self, layer: Layer, inputs: tuple[int, ...]) -> Shape:
         """Add a layer; its output's shape."""
         if any(step.layer is layer for step in self.steps):
-            raise ArgumentError(f"{layer!r} appears twice in the network", "a layer of its own each",
+            raise ArgumentError(f"{layer!r} appears twice in the network", "another layer",
                                 "sharing weights between layers is not supported")
         layer.dtype = self.dtype
         shape = layer.output_shape(*(self.steps[i].shape for i in inputs))

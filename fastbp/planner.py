@@ -1,11 +1,14 @@
 """From a network to programs: memory for one batch size, and the instructions of a training step.
 
 A plan holds a matrix for each value and each gradient (rows padded to cache lines), walks the
-steps forwards and backwards letting each layer emit itself, and knows two things that single layers do not:
+steps forwards and backwards letting each layer emit itself, and knows two things that single
+layers do not:
 
 * An activation that alone uses an affine layer's output is fused into it; the two are one value.
-* The gradient of a value with a single use, made by an affine layer, is stored as it is *before* that
-  layer's activation: the matmul that makes it applies the mask and sums the columns while tiles are in L1.
+* The gradient of a value with a single use, made by an affine layer, is stored as it is *before*
+  that
+  layer's activation: the matmul that makes it applies the mask and sums the columns while tiles
+  are in L1.
 """
 
 from __future__ import annotations
@@ -37,7 +40,8 @@ KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(
 class Update:
     """An optimizer at work on a network: what the update instructions need.
 
-    hyper: constants for weights and, without decay, for all else; rates: see kernels/update.py; cell: the clipping factor.
+    hyper: constants for weights and, without decay, for all else; rates: see kernels/update.py;
+    cell: the clipping factor.
     """
 
     kind: int

@@ -37,9 +37,8 @@ class Target:
 
 
 def _labels(array: np.ndarray, classes: int) -> np.ndarray:
-    if array.dtype.kind == "f":
-        if not np.all(array == np.floor(array)):
-            raise DataError("labels that are not whole numbers", f"integers from 0 to {classes - 1}")
+    if array.dtype.kind == "f" and not np.all(array == np.floor(array)):
+        raise DataError("labels that are not whole numbers", f"0 to {classes - 1}")
     labels = np.ascontiguousarray(array, np.int64)
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
         bad = labels.min() if labels.min() < 0 else labels.max()

@@ -31,13 +31,15 @@ class Trainer:
 
     Arguments:
         network: a Sequential or Graph.
-        loss: name of a loss (losses.LOSSES) or a losses.Loss; a list, one for each output, is summed.
+        loss: name of a loss (losses.LOSSES) or a losses.Loss; a list, one for each output, is
+        summed.
         optimizer: optim.SGD, Adam, ...
         schedule: schedules.Schedule that multiplies the learning rate; None leaves it.
         clip_norm: largest norm of the whole gradient; None: no clipping.
         seed: of the order of samples.
 
-    Attributes: network, optimizer, step_count (steps made so far), stop (set it to end a fit after the epoch).
+    Attributes: network, optimizer, step_count (steps made so far), stop (set it to end a fit after
+    the epoch).
     """
 
     def __init__(self, network: Network, loss: Any = "softmax_cross_entropy",
@@ -51,8 +53,8 @@ class Trainer:
         names = loss if isinstance(loss, (list, tuple)) else [loss]
         self.losses = [loss_table.get(name) for name in names]
         if len(self.losses) != len(network.output_steps):
-            raise ArgumentError(f"{len(self.losses)} losses for {len(network.output_steps)} outputs",
-                                "one for each output")
+            outputs = len(network.output_steps)
+            raise ArgumentError(f"{len(self.losses)} losses for {outputs} outputs", f"{outputs}")
         if isinstance(optimizer, str):
             optimizer = optim.from_name(optimizer)
         self.optimizer = optimizer
@@ -147,11 +149,12 @@ class Trainer:
             x, y: samples and targets as for `train_step`, all of them.
             epochs, batch_size: the last batch of an epoch may be smaller.
             validation_data: (x, y), evaluated after each epoch.
-            callbacks: hooks (fastbp.callbacks). progress: show a bar (nothing where stderr is no terminal).
+            callbacks: hooks (fastbp.callbacks). progress: show a bar (nothing where stderr is no
+            terminal).
             shuffle: a new order in each epoch.
         Returns:
-            The history: rows with epoch, loss, lr, seconds, samples_per_second and, with validation data,
-            val_loss and val_accuracy.
+            The history: rows with epoch, loss, lr, seconds, samples_per_second and, with
+            validation data, val_loss and val_accuracy.
         Ctrl-C raises KeyboardInterrupt at the edge of a step, within a fraction of a second.
         """
         inputs, targets = self._batch(x, y)

@@ -61,7 +61,9 @@ class TrainingPlan:
 
     def set_batch(self, inputs: Sequence[np.ndarray], targets: Sequence[Target],
                   index: int = 0) -> None:
-        """Where the next run takes its samples from, by the int64 index at an address (0: in order)."""
+        """Where the next run takes its samples from, by the int64 index at an address (0: in
+        order).
+        """
         self.plan.set_inputs(inputs, index)
         for (program, row, is_labels), target in zip(self._sources, targets, strict=True):
             y = target.array

@@ -43,8 +43,10 @@ KERNEL_FILES = {
 MATMUL_FILES = {"test_affine", "test_gemm", "test_matmul"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of kernels by the files that they are in."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of kernels by the files that they are in; leave nightly ones to `-m nightly`."""
+    if "nightly" not in config.option.markexpr:
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
     for item in items:
         stem = Path(item.path).stem
         if stem in KERNEL_FILES:

@@ -36,7 +36,8 @@ def test_forward_and_backward_match_the_float64_twin(activation, layout, dtype, 
         found = ops.affine_backward(dy, x, w, layout=layout, activation=activation, b=b, **saved)
         for actual, value, terms in zip(found, wanted, (C, N, N), strict=True):
             scale = terms * np.abs(value).max()
-            reference.assert_within(actual, value, np.full(value.shape, 8 * (terms + 32) * u * scale))
+            reference.assert_within(actual, value, np.full(value.shape, 8 * (terms + 32) * u *
+            scale))
 
 
 @pytest.mark.parametrize("layout", conditions.LAYOUTS)

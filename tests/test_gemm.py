@@ -14,7 +14,7 @@ import fastbp
 import fastbp.emit.update
 from fastbp._arena import allocate, padded
 from fastbp._program import Operand, Program
-from fastbp._simd import OutOfBounds, guard, guarded
+from fastbp._simd import OutOfBoundsError, guard, guarded
 from fastbp.emit.affine import Producer, emit_affine_dw, emit_affine_dx, emit_affine_forward
 from fastbp.emit.gemm import Finish, emit_gemm, grid, k_split
 from fastbp.kernels import update
@@ -45,7 +45,8 @@ def operand(x: np.ndarray) -> Operand:
 
 
 def run(program: Program, *arrays: np.ndarray) -> None:
-    """Run where only these arrays (to the end of their padded rows) and the program's memory exist."""
+    """Run where only these arrays (to the end of their padded rows) and the program's memory
+    exist."""
     if guard.ENABLED:
         whole = [a.base if a.base is not None and a.ndim == 2 else a for a in arrays]
         with guarded(*whole, *program.memory.blocks()):
@@ -147,7 +148,8 @@ def test_accumulating_over_several_k_ranges(monkeypatch, rng):
     from fastbp.emit import gemm
 
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", GemmBlocks(packed_most=400, k_most=7, task_flops=500))
-    a, b = reference.integers(rng, (20, 45), np.float32), reference.integers(rng, (45, 33), np.float32)
+    a = reference.integers(rng, (20, 45), np.float32)
+    b = reference.integers(rng, (45, 33), np.float32)
     c, bias = matrix(20, 33, np.float32), reference.integers(rng, (33,), np.float32)
     program = Program(np.float32)
     emit_gemm(program, operand(c), Operand.of(a), Operand.of(b), bias=bias.ctypes.data, floor=0.0)
@@ -181,5 +183,5 @@ def test_the_bounds_check_sees_one_element_too_many(rng):
     wide = Operand(a.ctypes.data, 6, 6, 7)  # the last row ends 5 elements behind the array
     program = Program(np.float32)
     emit_gemm(program, Operand.of(c), wide, Operand.of(b))
-    with pytest.raises(OutOfBounds):
+    with pytest.raises(OutOfBoundsError):
         run(program, a, b, c)

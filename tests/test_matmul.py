@@ -5,15 +5,15 @@ from __future__ import annotations
 import itertools
 import os
 
+import conditions
 import numpy as np
 import pytest
+import reference
 from numba.core import config
 
 import fastbp
 from fastbp import ops
 from fastbp._errors import DTypeError, ShapeError
-import conditions
-import reference
 
 PLAIN = bool(config.DISABLE_JIT)
 SLOW = PLAIN or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
@@ -74,7 +74,8 @@ def test_real_data_within_the_bound(shape, dtype, rng):
 
 @pytest.mark.skipif(SLOW, reason="sizes that only compiled code handles in time")
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
-@pytest.mark.parametrize("shape", [(300, 300, 300), (56, 1025, 64), (700, 33, 90), (41, 2049, 1025)])
+@pytest.mark.parametrize("shape", [(300, 300, 300), (56, 1025, 64), (700, 33, 90), (41, 2049,
+1025)])
 def test_products_divided_into_many_tasks_are_exact_for_every_number_of_threads(shape, dtype, rng):
     m, n, k = shape
     a, b = reference.integers(rng, (m, k), dtype), reference.integers(rng, (k, n), dtype)
@@ -127,7 +128,7 @@ def test_wrong_shapes_and_types_say_what_to_do():
     with pytest.raises(ShapeError, match=r"a with shape \(3, 4\), b with shape \(3, 4\); wanted b "
                                          r"with 4 rows; b.T fits"):
         ops.matmul(x, x)
-    with pytest.raises(DTypeError, match="float32.*float64|float64.*float32"):
+    with pytest.raises(DTypeError, match=r"float32.*float64|float64.*float32"):
         ops.matmul(x, np.zeros((4, 2)))
     with pytest.raises(DTypeError):
         ops.matmul(np.zeros((3, 4), int), np.zeros((4, 2)))

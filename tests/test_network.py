@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import reference
 
 import fastbp
-import reference
 
 ACTIVATIONS = ["relu", "leaky_relu", "sigmoid", "tanh", "gelu", "softplus", "silu"]
 LAYERS = {"relu": fastbp.ReLU, "leaky_relu": fastbp.LeakyReLU, "sigmoid": fastbp.Sigmoid,
@@ -219,12 +219,12 @@ def test_networks_that_do_not_fit_say_so():
     layer = fastbp.Affine(2, 2)
     with pytest.raises(fastbp.ArgumentError, match="twice"):
         fastbp.Sequential([layer, layer])
+    node = fastbp.Graph().input(3)
+    narrow = fastbp.Affine(3, 2)(node)
     with pytest.raises(fastbp.ShapeError, match="equal shapes"):
-        other = fastbp.Graph()
-        a = other.input(3)
-        _ = a + fastbp.Affine(3, 2)(a)
+        node + narrow
     with pytest.raises(fastbp.DTypeError, match="float32 or float64"):
         fastbp.Sequential([fastbp.Affine(2, 2)], dtype="int32")
-    with pytest.raises(fastbp.ShapeError, match="missing|wanted"):
-        net = fastbp.Sequential([fastbp.Affine(2, 2)])
+    net = fastbp.Sequential([fastbp.Affine(2, 2)])
+    with pytest.raises(fastbp.ShapeError, match=r"0\.w with shape \(3, 2\); wanted \(2, 2\)"):
         net.load_state_dict({"0.w": np.zeros((3, 2)), "0.b": np.zeros(2)})

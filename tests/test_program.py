@@ -92,7 +92,7 @@ def test_many_threads_call_operations_at_once(rng):
 
 
 def test_emit_wants_every_operand_by_name():
-    with pytest.raises(TypeError, match="missing .*'rows'.*unknown .*'colour'"):
+    with pytest.raises(TypeError, match=r"missing .*'rows'.*unknown .*'colour'"):
         Program(np.float32).emit(GATHER_LABELS, out=0, source=0, source_step=1, index=0, colour=3)
 
 

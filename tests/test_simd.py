@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import conditions
 import numpy as np
 import pytest
 
@@ -33,7 +34,6 @@ from fastbp._simd import (
     to_integer,
     transpose_block,
 )
-import conditions
 
 SPECIAL = [0.0, -0.0, 1.0, -1.5, np.nan, np.inf, -np.inf, 3.4, -7.25, 1e-30, 2.0, 100.0]
 
@@ -103,7 +103,7 @@ def test_arithmetic(dtype):
     """Every special value beside several others, a register at a time."""
     w = width(dtype)
     x = np.array(SPECIAL * 5 * w, dtype)
-    y = np.resize(np.array(SPECIAL[::-1] + [2.5], dtype), len(x))
+    y = np.resize(np.array([*SPECIAL[::-1], 2.5], dtype), len(x))
     seen = np.zeros(0, dtype)
     for begin in range(0, len(x) - w + 1, w):
         compiled, expected = np.zeros(9 * w, dtype), np.zeros(9 * w, dtype)
@@ -112,7 +112,8 @@ def test_arithmetic(dtype):
             plain(arithmetic)(expected, x[begin : begin + w], y[begin : begin + w])
         assert np.array_equal(compiled, expected, equal_nan=True)
         seen = np.append(seen, expected)
-    assert np.isnan(seen).any() and np.isinf(seen).any()
+    assert np.isnan(seen).any()
+    assert np.isinf(seen).any()
 
 
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
@@ -138,7 +139,8 @@ def test_tails_touch_the_first_lanes_only(dtype):
         tails(out.array, x, n)
         count = max(n, 0)
         assert np.array_equal(out.array[1 : 1 + count], x[2 : 2 + count])
-        assert np.isnan(out.array[1 + count :]).all() and np.isnan(out.array[0])
+        assert np.isnan(out.array[1 + count :]).all()
+        assert np.isnan(out.array[0])
         out.assert_only_array_written()
 
 
@@ -153,7 +155,8 @@ def test_transpose_of_every_size(dtype, rng):
                 transposed(out, x, rows, cols, room, w + 1, w + 3)
                 done = min(cols, w)
                 assert np.array_equal(out[:done, :rows], x[:rows, :done].T)
-                assert np.isnan(out[done:]).all() and np.isnan(out[:, room:]).all()
+                assert np.isnan(out[done:]).all()
+                assert np.isnan(out[:, room:]).all()
 
 
 @pytest.mark.parametrize("dtype", conditions.DTYPES)

@@ -11,14 +11,14 @@ import threading
 import time
 import tracemalloc
 
+import conditions
 import numpy as np
 import pytest
+import reference
 
 import fastbp
 from fastbp import callbacks, schedules
 from fastbp.kernels.program import work
-import conditions
-import reference
 
 OPTIMIZERS = [
     fastbp.SGD(0.05),

@@ -1,4 +1,5 @@
-"""exp, log and their kin against wider arithmetic: error in units of the last place, edges, order."""
+"""exp, log and their kin against wider arithmetic: error in units of the last place, edges,
+order."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ import reference
 from numba.core import config
 
 from fastbp._jit import entry
-from fastbp._simd import data_pointer, lanes, load, store
+from fastbp._simd import data_pointer, lanes, load, machine, store
 from fastbp.kernels import _vmath
 
+# Without fused multiply-add (plain Python, SSE) the same formulas round more often.
+ROUNDINGS = 1.5 if config.DISABLE_JIT or not machine().has_fma else 1.0
 SLOW = bool(config.DISABLE_JIT) or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 EXP, EXPM1, LOG, LOG1P, TANH, SIGMOID, SOFTPLUS, CDF, DENSITY = range(9)
 # number: (name, twin, domain, largest error in units of the last place)
@@ -105,6 +108,7 @@ def numbers(dtype, count, rng):
 def test_error_in_units_of_the_last_place(dtype, number, rng):
     count = 300 if SLOW else 4000 if number in (CDF, DENSITY) else 60_000
     _, _, domain, largest = FUNCTIONS[number]
+    largest *= ROUNDINGS
     x = inside(numbers(dtype, count, rng), domain)
     error = units(evaluate(number, x), twin(number, x))
     worst = np.argmax(error)
@@ -160,7 +164,8 @@ def test_neighbouring_numbers_keep_their_order(dtype, number, rng):
         bits = start.view(INTEGER[dtype]) + np.arange(64, dtype=INTEGER[dtype])
         x = np.sort(bits.view(dtype))
         y = evaluate(number, x)
-        assert np.all(y[1:] >= y[:-1]), start
+        slack = 0 if ROUNDINGS == 1 else np.spacing(y[1:])
+        assert np.all(y[1:] + slack >= y[:-1]), start
 
 
 def test_the_sign_of_zero_survives_tanh():

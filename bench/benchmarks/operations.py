@@ -89,7 +89,9 @@ class SoftmaxCrossEntropy:
 
 
 class Update:
-    """An optimizer step alone: on the parameters of a medium network, and on more than caches hold."""
+    """An optimizer step alone: on the parameters of a medium network, and on more than caches
+    hold.
+    """
 
     params: ClassVar[list[Any]] = [[670_000, 16_000_000]]
     param_names: ClassVar[list[str]] = ["parameters"]

@@ -5,9 +5,18 @@ The only folder that imports llvmlite. Everything here is called from kernels.
 
 from fastbp._simd.atomic import fetch_add, load_acquire, pause, store_release, yield_processor
 from fastbp._simd.bits import bits_of, counter, float_of_bits, to_float, to_integer
-from fastbp._simd.guard import OutOfBounds, guarded
+from fastbp._simd.guard import OutOfBoundsError, guarded
 from fastbp._simd.machine import Machine, machine
-from fastbp._simd.pointer import Pointer, at, data_pointer, lanes, pointer, pointer_to, scalar, tile_rows
+from fastbp._simd.pointer import (
+    Pointer,
+    at,
+    data_pointer,
+    lanes,
+    pointer,
+    pointer_to,
+    scalar,
+    tile_rows,
+)
 from fastbp._simd.tile import tile_product, transpose_block
 from fastbp._simd.vector import (
     absolute,
@@ -26,7 +35,7 @@ from fastbp._simd.vector import (
 )
 
 __all__ = [
-    "Machine", "OutOfBounds", "Pointer", "absolute", "any_lane", "at", "bits_of", "counter",
+    "Machine", "OutOfBoundsError", "Pointer", "absolute", "any_lane", "at", "bits_of", "counter",
     "data_pointer", "fetch_add", "float_of_bits", "fma", "guarded", "lane_max", "lane_sum",
     "lanes", "load", "load_acquire", "load_as", "machine", "maximum", "minimum", "pause",
     "pointer", "pointer_to", "scalar", "select", "splat", "sqrt", "store", "store_release",

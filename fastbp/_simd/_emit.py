@@ -56,7 +56,8 @@ def vector_of(dtype: types.Type) -> Vector:
     return Vector(dtype, machine().lanes(dtype.bitwidth // 8))
 
 
-def lowers(function: Callable, typing: Callable[..., types.Type | None], *arguments: Any) -> Callable:
+def lowers(function: Callable, typing: Callable[..., types.Type | None], *arguments: Any
+           ) -> Callable:
     """Decorator: the compiled meaning of `function`.
 
     `typing(*argument types)` returns the result's type, or None where the arguments do not

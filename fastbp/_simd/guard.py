@@ -24,7 +24,7 @@ _table = (ctypes.c_int64 * (_RANGES + 2 * _MOST))()
 _I64 = ir.IntType(64)
 
 
-class OutOfBounds(AssertionError):
+class OutOfBoundsError(AssertionError):
     """A kernel read or wrote outside the buffers that the test declared."""
 
 
@@ -42,7 +42,8 @@ def guarded(*buffers: np.ndarray) -> Iterator[None]:
     try:
         yield
         if _table[_OUTSIDE]:
-            raise OutOfBounds(f"{_table[_OUTSIDE]} accesses outside, first at {_table[_FIRST]:#x}")
+            raise OutOfBoundsError(
+                f"{_table[_OUTSIDE]} accesses outside, first at {_table[_FIRST]:#x}")
     finally:
         _table[_COUNT] = 0
 
@@ -55,7 +56,7 @@ def check_plain(address: int, size: int) -> None:
         low, high = _table[_RANGES + 2 * number], _table[_RANGES + 2 * number + 1]
         if low <= address and address + size <= high:
             return
-    raise OutOfBounds(f"access of {size} bytes at {address:#x} is in no declared buffer")
+    raise OutOfBoundsError(f"access of {size} bytes at {address:#x} is in no declared buffer")
 
 
 def check(builder: Any, pointer: Any, size: Any) -> None:

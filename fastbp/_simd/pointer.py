@@ -35,7 +35,8 @@ class Pointer:
 
     def __getitem__(self, index: int) -> Any:
         """float32 stays a NumPy scalar; all else becomes a Python number, as weakly typed as
-        the compiled value is when it meets a vector."""
+        the compiled value is when it meets a vector.
+        """
         value = self.view(index, 1)[0]
         return value if self.dtype == np.float32 else value.item()
 

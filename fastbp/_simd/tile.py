@@ -15,8 +15,8 @@ of columns; only the last register of a row of C is masked. B is read in full re
 its panel must be readable (values beyond `cols` do not matter) up to the register's end.
 
 Measured (2.9 GHz AVX-512 Xeon, one core, K = 256, panels in cache): 14x32 185 GFLOP/s, 8x32 180,
-4x32 159, 14x16 169: all sizes from 8 rows up are within 3 % of the best, which is why rows are divided
-evenly among tiles instead of leaving a small rest. Unrolling over k changed nothing.
+4x32 159, 14x16 169: all sizes from 8 rows up are within 3 % of the best, which is why rows are
+divided evenly among tiles instead of leaving a small rest. Unrolling over k changed nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def tile_product(c: Any, c_step: int, a: Any, a_step: int, b: Any, b_step: int, 
                  start: Any, start_step: int, floor: Any, rows: int, cols: int) -> None:
     """C = max(floor, C0 + A B) for one register tile; the equation and layout are above.
 
-    c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0 repeats one
+    c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0
+    repeats one
     row: a bias, or zeros; C itself accumulates). floor: 0 is ReLU, -inf is nothing; NaN passes.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
     """
@@ -60,7 +61,7 @@ def tile_product(c: Any, c_step: int, a: Any, a_step: int, b: Any, b_step: int, 
         c.view(i * c_step, cols)[:] = np.where(floor > total, floor, total)
 
 
-@lowers(tile_product, lambda c, cs, a, As, b, bs, k, s, ss, f, r, n: types.none)
+@lowers(tile_product, lambda c, cs, a, ast, b, bst, k, s, sst, f, r, n: types.none)
 def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_step: Any, b: Any,
                   b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
                   rows: Any, cols: Any) -> None:

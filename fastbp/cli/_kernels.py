@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 import fastbp
+from fastbp._jit import announce_compilation
 
 DTYPES = ("float32", "float64")
 """Each has compiled code of its own."""
@@ -15,11 +16,12 @@ _ROWS, _FEATURES, _CLASSES = 64, 8, 3
 
 
 def make_ready(dtype: str) -> float:
-    """Compile the kernels of `dtype`, or load them from the cache; the seconds it took.
+    """Compile the kernels of `dtype`, saying so, or load them from the cache; the seconds it took.
 
     Compiled code is the same for every network, so one training step and one prediction of a
     small network go through all of it.
     """
+    announce_compilation(True)
     start = time.perf_counter()
     rng = np.random.default_rng(0)
     x = rng.standard_normal((_ROWS, _FEATURES)).astype(dtype)

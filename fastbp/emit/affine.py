@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from fastbp._program import Operand, Program
 from fastbp.emit.gemm import Finish, emit_gemm, grid
 from fastbp.emit.reduce import emit_column_sums

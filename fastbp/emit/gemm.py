@@ -18,7 +18,8 @@ class Finish:
     """What happens to finished tiles (kernels/gemm.py): the epilogue and its operands.
 
     other: where ACTIVATE writes y (None: over C), or the saved matrix that GRADIENT reads.
-    sums: address of `row_groups` rows of n column sums, or 0. slots, hyper, rates: see kernels/update.py.
+    sums: address of `row_groups` rows of n column sums, or 0. slots, hyper, rates: see
+    kernels/update.py.
     """
 
     epilogue: int = PLAIN
@@ -83,7 +84,8 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
 def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int = 0,
               add: bool = False, floor: float = NO_FLOOR, finish: Finish | None = None,
               overlap: bool = False) -> None:
-    """C = finish(max(floor, C0 + A B)); C0 is the bias row at address `bias`, C itself (`add`), or 0.
+    """C = finish(max(floor, C0 + A B)); C0 is the bias row at address `bias`, C itself (`add`), or
+    0.
 
     c's columns must be contiguous. `overlap`: may run together with the instruction before.
     """

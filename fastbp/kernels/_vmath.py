@@ -180,7 +180,8 @@ def tanh(x):
     size = absolute(x)
     t = expm1_nonpositive(-2.0 * size)
     sign = bits_of(x) ^ bits_of(size)
-    return float_of_bits(bits_of(ratio(-t, constant(x, 2.0, 2.0), t)) ^ sign)
+    y = absolute(ratio(-t, constant(x, 2.0, 2.0), t))
+    return float_of_bits(bits_of(y) ^ sign)
 
 
 @kernel

@@ -3,20 +3,20 @@
     C = finish(C0 + A B)          A (m, k), B (k, n), C (m, n)
 
 Design
-  * Rows of C are cut into tiles of at most MR = tile_rows rows, divided evenly (13 and 14 rather than
-    14, 14, ..., 4), columns into panels of NR = 2 registers. `tile_product` computes one tile.
-  * A task is a group of tiles x a group of panels, the same for any number of threads. Inside it the loops
-    run k block - panel - tile: a panel of B stays in L1 while the tiles of A stream from L2.
-  * A is packed by the task that uses it, into memory of its thread, so it is in that core's L2 and no one
-    waits: packing it once for all by an instruction before cost 12-20 % of a 256x512x784 product on
-    two cores (a barrier, and lines that lie in the other core's cache). B is needed by all: an instruction
-    packs it.
-        A: tile t at  t*k*MA,  A[i, p] at  p*MA + i,  MA = MR up to a whole register (stores are aligned)
-        B: panel at NR*k,      B[p, j] at  p*NR + j
-    An operand whose lanes are contiguous (A transposed, B as it lies) is used in place where it is small.
-  * A finished tile is in L1, mostly still in store buffers: bias comes in as C0, ReLU is `floor`, and other
-    epilogues read the tile back. Against keeping them in registers this costs 28 loads and stores
-    a tile (3 % at k = 64, nothing at k = 512) and saves a copy of all 28 tile variants for each epilogue.
+  * Rows of C are cut into tiles of at most MR = tile_rows rows, divided evenly (13 and 14 rather
+    than 14, 14, ..., 4), columns into panels of NR = 2 registers. `tile_product` computes one tile.
+  * A task is a group of tiles x a group of panels, the same for any number of threads. Inside it
+    the loops run k block - panel - tile: a panel of B stays in L1 while tiles of A stream from L2.
+  * A is packed by the task that uses it, into its thread's own memory, so it is in that core's L2
+    and no one waits: packing it for all by an instruction before cost 12-20 % of a 256x512x784
+    product on two cores (a barrier, and lines that lie in the other core's cache). All tasks need
+    B: an instruction packs it.
+        A: tile t at t*k*MA,   A[i, p] at p*MA + i   (MA = MR rounded up to whole registers)
+        B: panel at NR*k,      B[p, j] at p*NR + j
+    An operand whose lanes are contiguous (A transposed, B as it lies) is read in place if small.
+  * A finished tile is in L1, mostly still in store buffers: bias comes in as C0, ReLU is `floor`,
+    other epilogues read the tile back. Against keeping them in registers this costs 28 loads and
+    stores a tile (3 % at k = 64, nothing at k = 512) and saves a copy of all tile variants for each.
 
 Every element is summed over p in order; with several k blocks, C holds the sum between them. So its
 bits depend on k and the k block only: not on m, n, strides, packing or threads.
@@ -54,8 +54,9 @@ PACK_ROWS = 8
 PACK = Instruction("pack", "out x lane_step k_step lanes k share")
 GEMM = Instruction(
     "gemm",
-    "c c_step m n k a a_lane_step a_k_step a_in_place b b_panel b_step row_groups col_groups k_block "
-    "start_kind start epilogue kind other other_step sums slot1 slot2 hyper rates scratch slot_size",
+    "c c_step m n k a a_lane_step a_k_step a_in_place b b_panel b_step row_groups col_groups "
+    "k_block start_kind start epilogue kind other other_step sums slot1 slot2 hyper rates "
+    "scratch slot_size",
     "floor slope",
 )
 
@@ -211,7 +212,9 @@ def add_column_sums(sums, x, x_step, rows, cols, first):
 
 @kernel
 def finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down, first):
-    """The epilogue of a finished tile: activation, or its gradient and column sums, or the update."""
+    """The epilogue of a finished tile: activation, or its gradient and column sums, or the
+    update.
+    """
     epilogue, kind, c_step, n = w[17], w[18], w[1], w[3]
     other = at(pointer(w[19], like), i * w[20] + j)
     if epilogue == ACTIVATE:

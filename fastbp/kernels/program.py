@@ -175,9 +175,10 @@ def work(control_words, code_words, reals_words, rows, tickets, steps, threads, 
     """The library's one compiled door: run a program, or help whoever runs one.
 
     control_words: (CONTROL,) int64 of the pool. element: any array of the program's dtype.
-    slot 0 runs the program on the calling thread, offering tasks to others if `threads` > 1; on return
-    nobody touches the program any more. slot > 0 helps with open jobs of this dtype until `steps` idle
-    turns have passed; returns the itemsize of a waiting job of another dtype, else 0.
+    slot 0 runs the program on the calling thread, offering tasks to others if `threads` > 1; on
+    return
+    nobody touches the program any more. slot > 0 helps with open jobs of this dtype until `steps`
+    idle turns have passed; returns the itemsize of a waiting job of another dtype, else 0.
 
     One entry and not two, because each would contain, compile and load every kernel.
     """

@@ -9,6 +9,20 @@ from fastbp.layers.norm import BatchNorm, LayerNorm
 from fastbp.layers.python import PythonLayer
 
 __all__ = [
-    "GELU", "Add", "Affine", "BatchNorm", "Dropout", "Identity", "Layer", "LayerNorm",
-    "LeakyReLU", "Parameter", "PythonLayer", "ReLU", "Sigmoid", "SiLU", "Softplus", "Tanh",
+    "GELU",
+    "Add",
+    "Affine",
+    "BatchNorm",
+    "Dropout",
+    "Identity",
+    "Layer",
+    "LayerNorm",
+    "LeakyReLU",
+    "Parameter",
+    "PythonLayer",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softplus",
+    "Tanh",
 ]

@@ -26,7 +26,7 @@ class Dropout(Layer):
     def __init__(self, rate: float = 0.5, *, dtype: Any = None, seed: int = 0) -> None:
         super().__init__(dtype=dtype, seed=seed)
         if not 0 <= rate < 1:
-            raise ArgumentError(f"Dropout: rate={rate!r}", "a number from 0 up to, not including, 1",
+            raise ArgumentError(f"Dropout: rate={rate!r}", "a number from 0 to below 1",
                                 "the rate is the share of numbers that are dropped")
         self.rate = float(rate)
         self._step = 0

@@ -19,7 +19,8 @@ class PythonLayer(Layer):
 
     If it has a dict `parameters`, its arrays are moved into the network's arena (the dict then
     holds the views) and `backward` must leave a dict `gradients` with the same names. If it has
-    an attribute `training`, it is set before each forward pass. Networks wrap such objects by themselves.
+    an attribute `training`, it is set before each forward pass. Networks wrap such objects by
+    themselves.
     """
 
     compiled: ClassVar[bool] = False
@@ -43,7 +44,7 @@ class PythonLayer(Layer):
         """Found by a forward pass over two samples of zeros."""
         y = np.asarray(self.layer.forward(np.zeros((2, *shapes[0]), self.dtype)))
         if y.ndim < 1 or y.shape[0] != 2:
-            raise ShapeError(f"{type(self.layer).__name__}.forward gave shape {y.shape} for 2 samples",
+            raise ShapeError(f"{type(self.layer).__name__}.forward of 2 samples: shape {y.shape}",
                              "an array whose first axis is the batch")
         return tuple(y.shape[1:])
 

@@ -90,7 +90,8 @@ def output(out: np.ndarray | None, shape: tuple[int, ...], dtype: Any) -> np.nda
 def target_of(y: np.ndarray, out: np.ndarray | None, *inputs: np.ndarray) -> np.ndarray:
     """Memory in C order to compute y into: y itself unless it lies otherwise or over an input.
 
-    An input that is the very same array may be overwritten as it is read; one that is shifted may not.
+    An input that is the very same array may be overwritten as it is read; one that is shifted may
+    not.
     """
     if out is None:
         return y

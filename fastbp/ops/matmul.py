@@ -17,14 +17,17 @@ def matmul(a: Any, b: Any, *, out: np.ndarray | None = None) -> np.ndarray:
 
     Arguments:
         a: (..., M, K) or (K,); leading dimensions are taken as more rows. b: (K, N) or (K,).
-        out: array for the result, of its shape and dtype; it may be strided, and may overlap a or b.
+        out: array for the result, of its shape and dtype; it may be strided, and may overlap a or
+        b.
     Returns:
         (..., M, N), without the axes of vectors, as `numpy.matmul` gives it.
     Raises:
-        ShapeError: K differs, or out has the wrong shape. DTypeError: neither float32 nor float64, or mixed.
+        ShapeError: K differs, or out has the wrong shape. DTypeError: neither float32 nor float64,
+        or mixed.
 
     All strides are read in place: transposed, sliced, reversed, read-only. The error is at most
-    (K+2) u |a||b|; sums run over K in order, so the result has the same bits for every number of threads.
+    (K+2) u |a||b|; sums run over K in order, so the result has the same bits for every number of
+    threads.
     """
     left, right = as_real("a", a), as_real("b", b)
     same_dtype(a=left, b=right)

@@ -1,0 +1,19 @@
+"""Running a program where only declared memory exists (with FASTBP_BOUNDSCHECK=1)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.core import config
+
+from fastbp._program import Program
+from fastbp._simd import guard, guarded
+
+
+def run(program: Program, *arrays: np.ndarray | None, steps: int = 1) -> None:
+    """Run the program; kernels may touch these arrays and the program's own memory only."""
+    # Plain Python would also see the executor read its own table.
+    if not guard.ENABLED or config.DISABLE_JIT:
+        program.run(steps)
+        return
+    with guarded(*(a for a in arrays if a is not None), *program.memory.blocks()):
+        program.run(steps)
