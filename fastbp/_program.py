@@ -10,8 +10,8 @@ import numpy as np
 
 from fastbp import _pool
 from fastbp._arena import ALIGNMENT, address_of, allocate
-from fastbp.kernels._instruction import HEADER, OP, REALS, TASKS, WAIT, Instruction
-from fastbp.kernels.program import FIRST, ROW
+from fastbp.kernels._instruction import HEADER, REALS, Instruction
+from fastbp.kernels.program import ROW
 
 # Threads that may take part in a program, and what each has for itself: a tile of C and four
 # packed tiles of A. Memory that no thread touches is never backed by pages.
@@ -129,8 +129,9 @@ class Program:
     def __init__(self, dtype: Any, memory: Memory | None = None) -> None:
         self.dtype = np.dtype(dtype)
         self.memory = memory or Memory()
-        self._rows: list[np.ndarray] = []
-        self._reals: list[np.ndarray] = []
+        # Rows in the order OP, TASKS, FIRST, WAIT, words (kernels/_instruction.py).
+        self._rows: list[list[int]] = []
+        self._reals: list[list[float]] = []
         self._kept: list[np.ndarray] = []
         self._mark = 0
         self._tickets = 0
@@ -144,23 +145,20 @@ class Program:
         the instruction before it (which must not write what this one touches, nor the reverse).
         Every declared word and real must be given by name.
         """
-        given, wanted = set(operands), {*instruction.words, *instruction.reals}
-        if given != wanted:
+        if operands.keys() != instruction.names:
+            given, wanted = set(operands), set(instruction.names)
             raise TypeError(f"{instruction.name}: missing {sorted(wanted - given)}, "
                             f"unknown {sorted(given - wanted)}")
+        if self._finished is not None:
+            raise ValueError("this program has been run; emit into a new one")
         if not overlap:
             self._mark = self._tickets
-        row, reals = np.zeros(ROW, np.int64), np.zeros(REALS, np.float64)
-        row[OP], row[TASKS], row[FIRST], row[WAIT] = (
-            instruction.number, tasks, self._tickets, self._mark)
-        for place, name in enumerate(instruction.words):
-            row[HEADER + place] = int(operands[name])
-        for place, name in enumerate(instruction.reals):
-            reals[place] = operands[name]
-        self._rows.append(row)
-        self._reals.append(reals)
+        words = [int(operands[name]) for name in instruction.words]
+        self._rows.append([instruction.number, tasks, self._tickets, self._mark, *words,
+                           *instruction.empty_words])
+        self._reals.append([*[operands[name] for name in instruction.reals],
+                            *instruction.empty_reals])
         self._tickets += tasks
-        self._finished = None
         return len(self._rows) - 1
 
     @property
@@ -201,12 +199,11 @@ class Program:
                 reals[row, instruction.reals.index(name)] = value
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
-        """(instruction table, scalar table), as the executor takes them."""
+        """(instruction table, scalar table), as the executor takes them; no more can be emitted."""
         if self._finished is None:
             code = np.array(self._rows, np.int64).reshape(-1, ROW)
             reals = np.array(self._reals, np.float64).reshape(-1, REALS)
             self._finished = code, reals
-            self._rows, self._reals = list(code), list(reals)
         return self._finished
 
     def run(self, steps: int = 1, *, parallel: bool = True) -> None:

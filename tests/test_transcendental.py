@@ -164,7 +164,8 @@ def test_neighbouring_numbers_keep_their_order(dtype, number, rng):
         bits = start.view(INTEGER[dtype]) + np.arange(64, dtype=INTEGER[dtype])
         x = np.sort(bits.view(dtype))
         y = evaluate(number, x)
-        slack = 0 if ROUNDINGS == 1 else np.spacing(y[1:])
+        with np.errstate(invalid="ignore"):
+            slack = 0 if ROUNDINGS == 1 else np.nan_to_num(np.abs(np.spacing(y[1:])))
         assert np.all(y[1:] + slack >= y[:-1]), start
 
 

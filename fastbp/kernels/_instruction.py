@@ -27,9 +27,13 @@ class Instruction:
         self.name = name
         self.words = tuple(words.split())
         self.reals = tuple(reals.split())
+        self.names = {*self.words, *self.reals}
         self.number = -1
         if len(self.words) > WORDS or len(self.reals) > REALS:
             raise ValueError(f"{name}: {len(self.words)} words, {len(self.reals)} reals")
+        # What fills up a row of the tables.
+        self.empty_words = [0] * (WORDS - len(self.words))
+        self.empty_reals = [0.0] * (REALS - len(self.reals))
 
     def __repr__(self) -> str:
         return f"Instruction({self.name})"

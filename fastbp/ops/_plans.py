@@ -6,15 +6,18 @@ A loss of 256x10 numbers takes 13 us instead of 32 where the table is there alre
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from fastbp._program import Memory, Program
+from fastbp._program import Memory, Operand, Program, local_program
 
 # Where the address of array number k of a call will be, in a program that is being built.
 PLACE = -(1 << 62)
+# Numbers in all operands of a plan that is kept: a workspace of a megabyte at the most.
+_KEPT_ELEMENTS = 1 << 17
 # Plans of one thread; beyond that it starts afresh.
 _MOST = 128
 
@@ -60,3 +63,22 @@ def plan_for(key: Hashable, dtype: np.dtype, build: Callable[[Program], Any]) ->
             _local.memory.reset()
         plan = _local.known[key] = Plan(Program(dtype, _local.memory), build)
     return plan
+
+
+def run_over(operands: Sequence[Operand | None], key: Hashable, dtype: np.dtype,
+             build: Callable[..., Any]) -> None:
+    """Run what `build(program, *operands)` emits; `key` holds all else that it depends on.
+
+    The plan is kept where its workspace is small, so that a call costs microseconds; a large one
+    is made anew, which is nothing beside the work.
+    """
+    size = sum(x.rows * x.cols for x in operands if x is not None)
+    if size > _KEPT_ELEMENTS:
+        program = local_program(dtype)
+        build(program, *operands)
+        program.run()
+        return
+    shapes = tuple(x and (x.rows, x.cols, x.row_step, x.col_step) for x in operands)
+    plan = plan_for((key, dtype, shapes), dtype, lambda program: build(program, *(
+        x and replace(x, address=PLACE + number) for number, x in enumerate(operands))))
+    plan.run(*(x.address if x is not None else 0 for x in operands))

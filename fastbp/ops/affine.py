@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, ShapeError
-from fastbp._program import Operand, local_program
+from fastbp._program import Operand
 from fastbp.emit.activations import emit_activation_backward
 from fastbp.emit.affine import (
     emit_affine_db,
@@ -19,6 +18,7 @@ from fastbp.emit.affine import (
 )
 from fastbp.kernels.activations import IDENTITY, NAMES
 from fastbp.ops._check import as_matrix, as_real, output, same_dtype
+from fastbp.ops._plans import run_over
 
 LAYOUTS = ("column", "row")
 
@@ -41,11 +41,14 @@ def affine_forward(x: Any, w: Any, b: Any = None, *, layout: str = "column",
     y = output(out, (len(rows), c), rows.dtype)
     target = y if y.flags.c_contiguous and not _overlaps(y, rows, weights, bias) else np.empty_like(
         y, order="C")
-    program = local_program(rows.dtype)
-    emit_affine_forward(program, Operand.of(target), Operand.of(rows), Operand.of(weights),
-                        0 if bias is None else address_of(bias), layout=layout, kind=kind,
-                        slope=slope)
-    program.run()
+    row = None if bias is None else Operand.of(bias)
+
+    def build(program: Any, y: Operand, x: Operand, w: Operand, b: Operand | None) -> None:
+        emit_affine_forward(program, y, x, w, b.address if b else 0, layout=layout, kind=kind,
+                            slope=slope)
+
+    run_over((Operand.of(target), Operand.of(rows), Operand.of(weights), row),
+             (affine_forward, layout, kind, slope), rows.dtype, build)
     if target is not y:
         y[...] = target
     return y
@@ -73,33 +76,40 @@ def affine_backward(dy: Any, x: Any, w: Any, *, layout: str = "column",
     dtype = rows.dtype
     dx = np.empty((len(rows), rows.shape[1]), dtype)
     dw, db = np.empty(weights.shape, dtype), np.zeros(c, dtype)
-    program = local_program(dtype)
-    dz = Operand.of(upstream)
-    if kind != IDENTITY:
-        saved = _saved(program, rows, weights, bias, layout, kind, y, slope)
-        dz = Operand(program.workspace(len(rows) * c), len(rows), c, c)
-        emit_activation_backward(program, dz, Operand.of(upstream), saved, kind, slope)
-    emit_affine_dx(program, Operand.of(dx), dz, Operand.of(weights), layout=layout)
-    emit_affine_dw(program, Operand.of(dw), dz, Operand.of(rows), layout=layout)
-    emit_affine_db(program, address_of(db), dz, None)
-    program.run()
+    saved = _given(y, rows, c) if y is not None and not needs_input(kind) else None
+    operands = (Operand.of(dx), Operand.of(dw), Operand.of(db), Operand.of(upstream),
+                Operand.of(rows), Operand.of(weights), None if bias is None else Operand.of(bias),
+                None if saved is None or kind == IDENTITY else Operand.of(saved))
+
+    def build(program: Any, dx: Operand, dw: Operand, db: Operand, dy: Operand, x: Operand,
+              w: Operand, b: Operand | None, y: Operand | None) -> None:
+        dz = dy
+        if kind != IDENTITY:
+            dz = Operand(program.workspace(dy.rows * dy.cols), dy.rows, dy.cols, dy.cols)
+            kept = y or _again(program, dy, x, w, b, layout, kind, slope)
+            emit_activation_backward(program, dz, dy, kept, kind, slope)
+        emit_affine_dx(program, dx, dz, w, layout=layout)
+        emit_affine_dw(program, dw, dz, x, layout=layout)
+        emit_affine_db(program, db.address, dz, None)
+
+    run_over(operands, (affine_backward, layout, kind, slope), dtype, build)
     return dx.reshape(np.shape(x)), dw, db
 
 
-def _saved(program: Any, rows: np.ndarray, weights: np.ndarray, bias: np.ndarray | None,
-           layout: str, kind: int, y: Any, slope: float) -> Operand:
-    """What the activation's gradient is a function of: y, or z computed again."""
-    c = weights.shape[1 if layout == "column" else 0]
-    if y is not None and not needs_input(kind):
-        given, _ = as_matrix("y", y)
-        same_dtype(x=rows, y=given)
-        if given.shape != (len(rows), c):
-            raise ShapeError(f"y with shape {np.shape(y)}", f"({len(rows)}, {c})")
-        program.keep(given)
-        return Operand.of(given)
-    again = Operand(program.workspace(len(rows) * c), len(rows), c, c)
-    emit_affine_forward(program, again, Operand.of(rows), Operand.of(weights),
-                        0 if bias is None else address_of(bias), layout=layout,
+def _given(y: Any, rows: np.ndarray, c: int) -> np.ndarray:
+    """The forward result as a matrix, checked."""
+    given, _ = as_matrix("y", y)
+    same_dtype(x=rows, y=given)
+    if given.shape != (len(rows), c):
+        raise ShapeError(f"y with shape {np.shape(y)}", f"({len(rows)}, {c})")
+    return given
+
+
+def _again(program: Any, dy: Operand, x: Operand, w: Operand, b: Operand | None, layout: str,
+           kind: int, slope: float) -> Operand:
+    """What the activation's gradient is a function of, computed again: y, or z = x W + b."""
+    again = Operand(program.workspace(dy.rows * dy.cols), dy.rows, dy.cols, dy.cols)
+    emit_affine_forward(program, again, x, w, b.address if b else 0, layout=layout,
                         kind=IDENTITY if needs_input(kind) else kind, slope=slope)
     return again
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from fastbp._errors import ShapeError
-from fastbp._program import Operand, local_program
+from fastbp._program import Operand
 from fastbp.emit.gemm import emit_gemm
 from fastbp.ops._check import as_real, output, same_dtype
+from fastbp.ops._plans import run_over
 
 
 def matmul(a: Any, b: Any, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -64,9 +65,7 @@ def _product(target: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
     left, right, into = Operand.of(a), Operand.of(b), Operand.of(c)
     if n > 1 and c.strides[1] != item:
         into, left, right = into.transposed, right.transposed, left.transposed
-    program = local_program(a.dtype)
-    emit_gemm(program, into, left, right)
-    program.run()
+    run_over((into, left, right), emit_gemm, a.dtype, emit_gemm)
     if not np.may_share_memory(c, target):
         target[...] = c.reshape(target.shape)
 
