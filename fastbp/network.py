@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from dataclasses import dataclass
 from os import PathLike
@@ -34,7 +35,7 @@ class Step:
     @property
     def size(self) -> int:
         """Numbers in a sample."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
 
 class Network:

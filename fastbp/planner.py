@@ -13,6 +13,7 @@ layers do not:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -232,7 +233,7 @@ class Plan:
                         scale=scale, overlap=number > 0)
 
     def _extent(self, shape: Shape) -> int:
-        return int(np.prod(shape[:-1], dtype=np.int64)) * padded(shape[-1], self.dtype)
+        return math.prod(shape[:-1]) * padded(shape[-1], self.dtype)
 
     # ---- emission --------------------------------------------------------------------------------
 
@@ -322,7 +323,7 @@ def as_batch(network: Network, x: Any) -> list[np.ndarray]:
 
 def _as_rows(x: Any, shape: Shape, dtype: np.dtype) -> np.ndarray:
     array = np.asarray(x)
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     if array.ndim < 2 and not (array.ndim == 1 and size == 1):
         raise ShapeError(f"x with shape {array.shape}", f"(N, {', '.join(map(str, shape))})",
                          "one sample is x[None]")
@@ -333,7 +334,8 @@ def _as_rows(x: Any, shape: Shape, dtype: np.dtype) -> np.ndarray:
         if array.dtype.kind not in "biuf":
             raise ArgumentError(f"x of dtype {array.dtype}", "numbers", "convert the columns first")
         array = array.astype(dtype)
-    array = array.reshape(len(array), size)
+    if array.ndim != 2:
+        array = array.reshape(len(array), size)
     if not array.flags.aligned or any(s % array.itemsize for s in array.strides):
         array = np.ascontiguousarray(array)
     return array

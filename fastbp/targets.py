@@ -40,7 +40,7 @@ def _labels(array: np.ndarray, classes: int) -> np.ndarray:
     if array.dtype.kind == "f" and not np.all(array == np.floor(array)):
         raise DataError("labels that are not whole numbers", f"0 to {classes - 1}")
     labels = np.ascontiguousarray(array, np.int64)
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
+    if labels.size and labels.view(np.uint64).max() >= classes:  # negative ones are huge there
         bad = labels.min() if labels.min() < 0 else labels.max()
         where = int(np.flatnonzero(labels == bad)[0])
         raise DataError(f"label {bad} at sample {where}", f"0 to {classes - 1}",

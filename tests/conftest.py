@@ -44,7 +44,7 @@ MATMUL_FILES = {"test_affine", "test_gemm", "test_matmul"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of kernels by the files that they are in; leave nightly ones to `-m nightly`."""
+    """Mark the tests of kernels by their files; leave nightly ones to `-m nightly`."""
     if "nightly" not in config.option.markexpr:
         items[:] = [item for item in items if not item.get_closest_marker("nightly")]
     for item in items:

@@ -75,8 +75,8 @@ def emit_batchnorm_backward(program: Program, dx: Operand, dy: Operand, x: Opera
         return
     tasks, groups, blocks = column_blocks(rows, cols)
     first, second, step = _partials(program, groups, cols, dgamma, dbeta)
-    shared: dict[str, Any] = {"dy": dy.address, "dy_step": dy.row_step, "x": x.address, "x_step": x.row_step,
-              "mean": mean, "rstd": rstd, **blocks}
+    shared: dict[str, Any] = {"dy": dy.address, "dy_step": dy.row_step, "x": x.address,
+                              "x_step": x.row_step, "mean": mean, "rstd": rstd, **blocks}
     program.emit(batchnorm.BATCHNORM_SUMS, tasks=tasks, dgamma=first, dbeta=second, step=step,
                  **shared)
     if groups > 1:

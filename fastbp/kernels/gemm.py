@@ -16,7 +16,7 @@ Design
     An operand whose lanes are contiguous (A transposed, B as it lies) is read in place if small.
   * A finished tile is in L1, mostly still in store buffers: bias comes in as C0, ReLU is `floor`,
     other epilogues read the tile back. Against keeping them in registers this costs 28 loads and
-    stores a tile (3 % at k = 64, nothing at k = 512) and saves a copy of all tile variants for each.
+    stores a tile (3 % at k = 64, nothing at k = 512) and saves copies of all tile variants.
 
 Every element is summed over p in order; with several k blocks, C holds the sum between them. So its
 bits depend on k and the k block only: not on m, n, strides, packing or threads.
