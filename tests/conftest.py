@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,12 @@ KERNEL_FILES = {
     "test_update",
 }
 MATMUL_FILES = {"test_affine", "test_gemm", "test_matmul"}
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C work: a shell that starts us in the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

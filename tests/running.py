@@ -5,15 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numba.core import config
 
+from fastbp import _pool
 from fastbp._program import Program
 from fastbp._simd import guard, guarded
 
 
 def run(program: Program, *arrays: np.ndarray | None, steps: int = 1) -> None:
-    """Run the program; kernels may touch these arrays and the program's own memory only."""
+    """Run the program; kernels may touch these arrays and the program's own memory only.
+
+    A matrix stands for its memory to the end of its padded rows.
+    """
     # Plain Python would also see the executor read its own table.
     if not guard.ENABLED or config.DISABLE_JIT:
         program.run(steps)
         return
-    with guarded(*(a for a in arrays if a is not None), *program.memory.blocks()):
+    own = (*program.tables(), _pool._pool.control, *program.memory.blocks())
+    with guarded(*(_whole(a) for a in arrays if a is not None), *own):
         program.run(steps)
+
+
+def _whole(array: np.ndarray) -> np.ndarray:
+    base = array.base
+    return base if isinstance(base, np.ndarray) and array.ndim == 2 else array

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 import reference
 from numba.core import config
+from running import run
 
 import fastbp
 import fastbp.emit.update
 from fastbp._arena import allocate, padded
 from fastbp._program import Operand, Program
-from fastbp._simd import OutOfBoundsError, guard, guarded
+from fastbp._simd import OutOfBoundsError, guard
 from fastbp.emit.affine import Producer, emit_affine_dw, emit_affine_dx, emit_affine_forward
 from fastbp.emit.gemm import Finish, emit_gemm, grid, k_split
+from fastbp.emit.reduce import emit_gather_labels
 from fastbp.kernels import update
 from fastbp.kernels.activations import FROM_INPUT, NAMES
 from fastbp.kernels.gemm import GEMM, UPDATE
@@ -42,17 +44,6 @@ def filled(values: np.ndarray) -> np.ndarray:
 def operand(x: np.ndarray) -> Operand:
     o = Operand.of(x)
     return Operand(o.address, o.rows, o.cols, o.row_step, o.col_step, readable=True)
-
-
-def run(program: Program, *arrays: np.ndarray) -> None:
-    """Run where only these arrays (to the end of their padded rows) and the program's memory
-    exist."""
-    if guard.ENABLED:
-        whole = [a.base if a.base is not None and a.ndim == 2 else a for a in arrays]
-        with guarded(*whole, *program.memory.blocks()):
-            program.run()
-    else:
-        program.run()
 
 
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
@@ -174,7 +165,7 @@ def test_every_grid_covers_the_product_and_fits_the_scratch(itemsize):
                 assert per_task * _packed_rows(itemsize) * k_split(k, itemsize) <= _room(itemsize)
 
 
-@pytest.mark.skipif(not guard.ENABLED, reason="bounds checks are off")
+@pytest.mark.skipif(not guard.ENABLED or config.DISABLE_JIT, reason="bounds checks are off")
 def test_the_bounds_check_sees_one_element_too_many(rng):
     a, b, c = (reference.reals(rng, (6, 6), np.float32) for _ in "abc")
     program = Program(np.float32)
@@ -185,3 +176,12 @@ def test_the_bounds_check_sees_one_element_too_many(rng):
     emit_gemm(program, Operand.of(c), wide, Operand.of(b))
     with pytest.raises(OutOfBoundsError):
         run(program, a, b, c)
+
+
+@pytest.mark.skipif(not guard.ENABLED or config.DISABLE_JIT, reason="bounds checks are off")
+def test_the_bounds_check_sees_single_elements():
+    source, out = np.arange(4), np.zeros(5, np.int64)
+    program = Program(np.float32)
+    emit_gather_labels(program, out.ctypes.data, source.ctypes.data, 5)
+    with pytest.raises(OutOfBoundsError):
+        run(program, source, out)

@@ -118,8 +118,10 @@ def test_error_in_units_of_the_last_place(dtype, number, rng):
 @pytest.mark.nightly
 @pytest.mark.parametrize("number", FUNCTIONS, ids=IDS)
 def test_error_of_every_float32(number):
-    for start in range(0, 1 << 32, 1 << 22):
-        bits = np.arange(start, start + (1 << 22), dtype=np.uint64).astype(np.uint32)
+    step = 997 if number in (CDF, DENSITY) else 1  # their twins sum 240 terms a number
+    for start in range(0, 1 << 32, step << 20):
+        stop = min(1 << 32, start + (step << 20))
+        bits = np.arange(start, stop, step, dtype=np.uint64).astype(np.uint32)
         x = inside(bits.view(np.float32), FUNCTIONS[number][2])
         if len(x):
             assert units(evaluate(number, x), twin(number, x)).max() <= FUNCTIONS[number][3], start

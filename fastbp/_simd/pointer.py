@@ -7,10 +7,12 @@ pointer is one machine word; in plain Python it is the small class below.
 from __future__ import annotations
 
 import ctypes
+import operator
 from typing import Any
 
 import numpy as np
 from numba.core import types
+from numba.extending import lower_builtin
 
 from fastbp._simd import guard
 from fastbp._simd._emit import I64, bytes_of, lowers, scalar_ir
@@ -139,3 +141,18 @@ def _index(builder: Any, kind: Any, value: Any) -> Any:
     if value.type.width == 64:
         return value
     return builder.sext(value, I64) if kind.signed else builder.zext(value, I64)
+
+
+if guard.ENABLED:  # Numba's own indexing of pointers, with the check before it
+
+    @lower_builtin(operator.getitem, types.CPointer, types.intp)
+    def _checked_getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        where = builder.gep(args[0], [args[1]])
+        guard.check(builder, where, I64(bytes_of(where.type.pointee)))
+        return builder.load(where)
+
+    @lower_builtin(operator.setitem, types.CPointer, types.intp, types.Any)
+    def _checked_setitem(context: Any, builder: Any, sig: Any, args: Any) -> None:
+        where = builder.gep(args[0], [args[1]])
+        guard.check(builder, where, I64(bytes_of(where.type.pointee)))
+        builder.store(args[2], where)
