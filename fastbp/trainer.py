@@ -72,7 +72,7 @@ class Trainer:
         plain[0] = 0.0  # update.HYPER begins with weight_decay
         self._update = Update(optimizer.kind, hyper, plain, np.ones((CHUNK_STEPS, 4)), self.slots,
                               clip_norm)
-        self._base_rate = np.full(1, optimizer.lr)  # type: ignore[attr-defined]
+        self._base_rate = np.full(1, optimizer.lr)
         self._step_cell = np.zeros(1, np.int64)
         self._step_losses = np.zeros((len(self.losses), CHUNK_STEPS))
         self._plans: dict[Any, TrainingPlan] = {}
