@@ -1,12 +1,9 @@
 """Aligned memory: one buffer with named views, and growable scratch.
 
-Everything kernels write that the user did not pass comes from `allocate`, so that tests can
-put guard pages around it.
+Everything kernels write that the user did not pass comes from `allocate`.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
@@ -20,19 +17,10 @@ def _allocate(size: int) -> np.ndarray:
     return raw[start : start + size]
 
 
-_hook: Callable[[int], np.ndarray] = _allocate
-
-
 def allocate(count: int, dtype: object) -> np.ndarray:
     """`count` zeroed elements, contiguous and 64-byte aligned."""
     kind = np.dtype(dtype)  # type: ignore[call-overload]
-    return _hook(max(int(count), 1) * kind.itemsize)[: int(count) * kind.itemsize].view(kind)
-
-
-def set_allocator(hook: Callable[[int], np.ndarray] | None) -> None:
-    """Replace where `allocate` gets its bytes (`hook(size)` -> uint8 array); None restores it."""
-    global _hook
-    _hook = hook or _allocate
+    return _allocate(max(int(count), 1) * kind.itemsize)[: int(count) * kind.itemsize].view(kind)
 
 
 def address_of(array: np.ndarray) -> int:

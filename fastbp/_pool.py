@@ -18,7 +18,7 @@ from fastbp._arena import allocate
 from fastbp.kernels._instruction import REALS
 from fastbp.kernels.program import CONTROL, JOB, ROW, work
 
-# Idle turns of a worker before it sleeps: about 200 microseconds of pause instructions.
+# Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
 SPINS = 20_000
 _ELEMENTS = {4: np.zeros(1, np.float32), 8: np.zeros(1, np.float64)}
 

@@ -27,11 +27,6 @@ def load_acquire(p: Any, i: int) -> int:
     return p[i]
 
 
-def store_release(p: Any, i: int, value: int) -> None:
-    """p[i] = value, after every earlier access of this thread."""
-    p[i] = value
-
-
 def yield_processor() -> None:
     """Let another thread or process have this core (POSIX; a spin hint elsewhere)."""
 
@@ -48,11 +43,6 @@ def _fetch_add(builder: Any, sig: Any, p: Any, i: Any, amount: Any) -> Any:
 @lowers(load_acquire, lambda p, i: types.int64 if p == _WORD else None)
 def _load_acquire(builder: Any, sig: Any, p: Any, i: Any) -> Any:
     return builder.load_atomic(builder.gep(p, [i]), "acquire", 8)
-
-
-@lowers(store_release, lambda p, i, v: types.none if p == _WORD else None)
-def _store_release(builder: Any, sig: Any, p: Any, i: Any, value: Any) -> None:
-    builder.store_atomic(value, builder.gep(p, [i]), "release", 8)
 
 
 @lowers(yield_processor, lambda: types.none)

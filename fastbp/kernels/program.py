@@ -67,7 +67,7 @@ for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
 TICKET, DONE, JOB, ACTIVE = 0, 16, 32, 48
 TABLE, SCALARS, ROWS, TICKETS, STEPS, KIND = range(64, 70)
 CONTROL = 80
-# Spins before a waiting thread gives its core away: some 20 microseconds.
+# Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
 
 
