@@ -4,7 +4,6 @@ Layers, `Sequential` and `Graph`, losses, optimizers and the `Trainer` are here;
 functions are in `fastbp.ops`. README.md has an example to start from.
 """
 
-from fastbp import _numba  # noqa: F401, I001  (first: it keeps SciPy out)
 from fastbp import callbacks, initializers, losses, ops, optim, schedules
 from fastbp._errors import (
     ArgumentError,

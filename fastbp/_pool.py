@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
 
 import numpy as np
 
 from fastbp import _runtime
-from fastbp._arena import allocate
-from fastbp.kernels._instruction import REALS
-from fastbp.kernels.program import CONTROL, JOB, ROW, work
+from fastbp._arena import address_of, allocate
+from fastbp._native import Native
+from fastbp.kernels import program
 
+work = Native(program.work)
 # Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
 SPINS = 20_000
-_ELEMENTS = {4: np.zeros(1, np.float32), 8: np.zeros(1, np.float64)}
-
-
-_NO_CODE, _NO_REALS = np.zeros((0, ROW), np.int64), np.zeros((0, REALS))
+_DTYPES = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 
 
 class _Worker:
@@ -43,13 +40,13 @@ class _Worker:
         while True:
             self.bell.acquire()
             while not self.pool.closed:
-                other = work(control, _NO_CODE, _NO_REALS, 0, 0, SPINS, 1, self.slot,
-                             _ELEMENTS[self.itemsize])
+                help_out = work(_DTYPES[self.itemsize])
+                other = help_out(self.pool.address, self.itemsize, 1, self.slot, SPINS)
                 if other:
-                    self.itemsize = int(other)
+                    self.itemsize = other
                     continue
                 self.asleep = True
-                if control[JOB] & 1 == 0:
+                if control[program.JOB] & 1 == 0:
                     break
                 self.asleep = False
             if self.pool.closed:
@@ -67,35 +64,34 @@ class Pool:
     """Up to `threads - 1` workers that help one caller at a time."""
 
     def __init__(self) -> None:
-        self.control = allocate(CONTROL, np.int64)
+        self.control = allocate(program.CONTROL, np.int64)
+        self.address = address_of(self.control)
         self.busy = threading.Lock()
         self.closed = False
         self.workers: list[_Worker] = []
 
-    def run(self, code: Any, reals: Any, tickets: int, steps: int, element: Any,
-            threads: int) -> None:
+    def run(self, job: int, steps: int, dtype: np.dtype, threads: int) -> None:
         """Run a program with up to `threads` threads (the caller's own among them)."""
-        share = threads > 1 and self.busy.acquire(blocking=False)
+        run = work(dtype)
+        if threads == 1 or not self.busy.acquire(blocking=False):
+            run(self.address, job, 1, 0, steps)
+            return
         try:
-            if share:
-                while len(self.workers) < threads - 1:
-                    self.workers.append(_Worker(self, len(self.workers) + 1))
-                for worker in self.workers[: threads - 1]:
-                    worker.wake(element.itemsize)
-            work(self.control, code, reals, len(code), tickets, steps, threads if share else 1, 0,
-                 element)
+            while len(self.workers) < threads - 1:
+                self.workers.append(_Worker(self, len(self.workers) + 1))
+            for worker in self.workers[: threads - 1]:
+                worker.wake(dtype.itemsize)
+            run(self.address, job, threads, 0, steps)
         finally:
-            if share:
-                self.busy.release()
+            self.busy.release()
 
 
 _pool = Pool()
 
 
-def run(code: Any, reals: Any, tickets: int, steps: int, dtype: np.dtype, parallel: bool) -> None:
-    """Run the tables of a program; see `Program.run`."""
-    threads = _runtime.thread_count() if parallel and tickets > len(code) else 1
-    _pool.run(code, reals, tickets, steps, _ELEMENTS[dtype.itemsize], threads)
+def run(job: int, steps: int, dtype: np.dtype, divisible: bool) -> None:
+    """Run a program `steps` times; see `Program.run`. `job` is the address of its JOB_WORDS."""
+    _pool.run(job, steps, dtype, _runtime.thread_count() if divisible else 1)
 
 
 def _renew() -> None:

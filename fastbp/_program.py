@@ -11,7 +11,7 @@ import numpy as np
 from fastbp import _pool
 from fastbp._arena import ALIGNMENT, address_of, allocate
 from fastbp.kernels._instruction import HEADER, REALS, Instruction
-from fastbp.kernels.program import ROW
+from fastbp.kernels.program import ITEMSIZE, JOB_WORDS, ROW, ROWS, SCALARS, TABLE, TICKETS
 
 # Threads that may take part in a program, and what each has for itself: a tile of C and four
 # packed tiles of A. Memory that no thread touches is never backed by pages.
@@ -136,6 +136,8 @@ class Program:
         self._mark = 0
         self._tickets = 0
         self._finished: tuple[np.ndarray, np.ndarray] | None = None
+        self._job = np.zeros(JOB_WORDS, np.int64)
+        self._job_address = address_of(self._job)
 
     def emit(self, instruction: Instruction, *, tasks: int = 1, overlap: bool = False,
              **operands: float) -> int:
@@ -204,10 +206,16 @@ class Program:
             code = np.array(self._rows, np.int64).reshape(-1, ROW)
             reals = np.array(self._reals, np.float64).reshape(-1, REALS)
             self._finished = code, reals
+            job = self._job
+            job[TABLE], job[SCALARS] = address_of(code), address_of(reals)
+            job[ROWS], job[TICKETS] = len(code), self._tickets
+            job[ITEMSIZE] = self.dtype.itemsize
         return self._finished
 
     def run(self, steps: int = 1, *, parallel: bool = True) -> None:
         """Run all instructions `steps` times; `parallel=False` keeps it on this thread."""
-        code, reals = self.tables()
-        if len(code):
-            _pool.run(code, reals, self._tickets, steps, self.dtype, parallel)
+        if self._finished is None:
+            self.tables()
+        rows = len(self._rows)
+        if rows:
+            _pool.run(self._job_address, steps, self.dtype, parallel and self._tickets > rows)

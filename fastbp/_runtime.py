@@ -187,13 +187,12 @@ def _processor() -> str:
 
 def show_versions() -> str:
     """What a bug report needs: versions, CPU, vectors, threads, cache. One fact a line."""
-    import importlib.metadata
     import platform
+    from importlib.metadata import version
 
-    import numba
     import numpy
 
-    from fastbp._jit import cache_folder, cache_is_cold
+    from fastbp._cache import cache_folder, cache_is_cold
     from fastbp._simd.machine import cpu_features, cpu_name, machine
     from fastbp._version import __version__
 
@@ -205,7 +204,7 @@ def show_versions() -> str:
         "fastbp": __version__,
         "Python": f"{platform.python_version()} ({platform.platform()})",
         "NumPy": numpy.__version__,
-        "Numba": f"{numba.__version__} (llvmlite {importlib.metadata.version('llvmlite')})",
+        "Numba": f"{version('numba')} (llvmlite {version('llvmlite')})",
         "CPU": f"{_processor()} (LLVM: {cpu_name()})",
         "CPU features": " ".join(features) or "none of those that kernels ask for",
         "vectors": f"{unit.name}: {8 * unit.vector_bytes} bits, {unit.registers} registers",

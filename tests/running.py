@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba.core import config
 
 from fastbp import _pool
+from fastbp._jit import DISABLED
 from fastbp._program import Program
 from fastbp._simd import guard, guarded
 
@@ -16,7 +16,7 @@ def run(program: Program, *arrays: np.ndarray | None, steps: int = 1) -> None:
     A matrix stands for its memory to the end of its padded rows.
     """
     # Plain Python would also see the executor read its own table.
-    if not guard.ENABLED or config.DISABLE_JIT:
+    if not guard.ENABLED or DISABLED:
         program.run(steps)
         return
     own = (*program.tables(), _pool._pool.control, *program.memory.blocks())

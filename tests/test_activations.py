@@ -8,19 +8,18 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 from running import run
 
 import fastbp
 from fastbp import ops
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
-from fastbp._jit import entry
+from fastbp._jit import DISABLED, entry
 from fastbp._program import Operand, Program
 from fastbp._simd import at, data_pointer
 from fastbp.emit.activations import emit_activation_backward, emit_activation_forward
 from fastbp.kernels import activations
 
-SLOW = bool(config.DISABLE_JIT) or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
+SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 GAP = conditions.BY_NAME["C gap"]
 NAMES = list(activations.NAMES)
 SMOOTH = ("sigmoid", "tanh", "gelu", "softplus", "silu")

@@ -6,13 +6,13 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 
 from fastbp import ops
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
+from fastbp._jit import DISABLED
 from fastbp.kernels.activations import NAMES
 
-N, D, C = (5, 6, 7) if config.DISABLE_JIT else (37, 29, 33)
+N, D, C = (5, 6, 7) if DISABLED else (37, 29, 33)
 
 
 def case(rng, dtype, layout):

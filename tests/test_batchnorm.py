@@ -6,17 +6,17 @@ import os
 
 import numpy as np
 import pytest
-from numba.core import config
 
 import fastbp
 from fastbp import ops
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
+from fastbp._jit import DISABLED
 from fastbp._program import Operand, Program
 from fastbp.emit.batchnorm import emit_batchnorm_backward, emit_batchnorm_forward
 from tests import conditions, reference
 
-PLAIN = bool(config.DISABLE_JIT)
+PLAIN = DISABLED
 SLOW = PLAIN or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 # Around one register and one strip of four, of either dtype.
 COLUMNS = (1, 15, 16, 17, 37, 63, 64, 65, 131)

@@ -8,20 +8,19 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 from running import run
 
 import fastbp
 from fastbp import ops
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, ShapeError
-from fastbp._jit import entry
+from fastbp._jit import DISABLED, entry
 from fastbp._program import Operand, Program
 from fastbp._simd import data_pointer
 from fastbp.emit.dropout import emit_dropout_backward, emit_dropout_forward
 from fastbp.kernels import dropout
 
-SLOW = bool(config.DISABLE_JIT) or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
+SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 GAP = conditions.BY_NAME["C gap"]
 WORD = 2**32
 

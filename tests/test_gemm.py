@@ -8,12 +8,12 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 from running import run
 
 import fastbp
 import fastbp.emit.update
 from fastbp._arena import allocate, padded
+from fastbp._jit import DISABLED
 from fastbp._program import Operand, Program
 from fastbp._simd import OutOfBoundsError, guard
 from fastbp.emit.affine import Producer, emit_affine_dw, emit_affine_dx, emit_affine_forward
@@ -23,7 +23,7 @@ from fastbp.kernels import update
 from fastbp.kernels.activations import FROM_INPUT, NAMES
 from fastbp.kernels.gemm import GEMM, UPDATE
 
-SLOW = bool(config.DISABLE_JIT) or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
+SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 SIZES = [(3, 7, 2), (29, 33, 17)] if SLOW else [(1, 1, 1), (3, 7, 2), (29, 33, 17), (130, 300, 65),
                                                 (15, 1025, 40)]
 
@@ -165,7 +165,7 @@ def test_every_grid_covers_the_product_and_fits_the_scratch(itemsize):
                 assert per_task * _packed_rows(itemsize) * k_split(k, itemsize) <= _room(itemsize)
 
 
-@pytest.mark.skipif(not guard.ENABLED or config.DISABLE_JIT, reason="bounds checks are off")
+@pytest.mark.skipif(not guard.ENABLED or DISABLED, reason="bounds checks are off")
 def test_the_bounds_check_sees_one_element_too_many(rng):
     a, b, c = (reference.reals(rng, (6, 6), np.float32) for _ in "abc")
     program = Program(np.float32)
@@ -178,7 +178,7 @@ def test_the_bounds_check_sees_one_element_too_many(rng):
         run(program, a, b, c)
 
 
-@pytest.mark.skipif(not guard.ENABLED or config.DISABLE_JIT, reason="bounds checks are off")
+@pytest.mark.skipif(not guard.ENABLED or DISABLED, reason="bounds checks are off")
 def test_the_bounds_check_sees_single_elements():
     source, out = np.arange(4), np.zeros(5, np.int64)
     program = Program(np.float32)

@@ -8,17 +8,17 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 from running import run
 
 import fastbp
 from fastbp import ops
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
+from fastbp._jit import DISABLED
 from fastbp._program import Operand, Program
 from fastbp.emit import losses as emit
 
-SLOW = bool(config.DISABLE_JIT) or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
+SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 GAP = conditions.BY_NAME["C gap"]
 ELEMENTWISE = ("mean_squared_error", "mean_absolute_error", "huber", "sigmoid_cross_entropy")
 SHAPES = [(1, n) for n in (1, 7, 8, 9, 15, 16, 17, 127, 128, 129, 300)] + [(37, 1), (5, 19)]

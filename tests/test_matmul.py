@@ -9,13 +9,13 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 
 import fastbp
 from fastbp import ops
 from fastbp._errors import DTypeError, ShapeError
+from fastbp._jit import DISABLED
 
-PLAIN = bool(config.DISABLE_JIT)
+PLAIN = DISABLED
 SLOW = PLAIN or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 
 

@@ -8,15 +8,15 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 
 import fastbp
 from fastbp._arena import address_of
+from fastbp._jit import DISABLED
 from fastbp._program import Operand, Program
 from fastbp.emit import reduce as emit
 from fastbp.kernels import reduce
 
-PLAIN = bool(config.DISABLE_JIT)
+PLAIN = DISABLED
 SLOW = PLAIN or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 # Around one register and one strip of four, of either dtype.
 COLUMNS = (1, 15, 16, 17, 37, 63, 64, 65, 131)

@@ -9,17 +9,17 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 from running import run
 
 import fastbp
 from fastbp import ops
 from fastbp._arena import address_of
 from fastbp._errors import DataError, DTypeError, ShapeError
+from fastbp._jit import DISABLED
 from fastbp._program import Operand, Program
 from fastbp.emit.losses import emit_softmax, emit_softmax_cross_entropy
 
-SLOW = bool(config.DISABLE_JIT) or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
+SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 GAP = conditions.BY_NAME["C gap"]
 # Around one register, around the four up to which rows are transposed, and beyond, of either dtype.
 CLASSES = (1, 2, 7, 8, 9, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 131, *(() if SLOW else (1000,)))

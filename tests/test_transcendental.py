@@ -9,15 +9,14 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 
-from fastbp._jit import entry
+from fastbp._jit import DISABLED, entry
 from fastbp._simd import data_pointer, lanes, load, machine, store
 from fastbp.kernels import _vmath
 
 # Without fused multiply-add (plain Python, SSE) the same formulas round more often.
-ROUNDINGS = 1.5 if config.DISABLE_JIT or not machine().has_fma else 1.0
-SLOW = bool(config.DISABLE_JIT) or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
+ROUNDINGS = 1.5 if DISABLED or not machine().has_fma else 1.0
+SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 EXP, EXPM1, LOG, LOG1P, TANH, SIGMOID, SOFTPLUS, CDF, DENSITY = range(9)
 # number: (name, twin, domain, largest error in units of the last place)
 FUNCTIONS = {

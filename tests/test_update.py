@@ -8,19 +8,18 @@ import conditions
 import numpy as np
 import pytest
 import reference
-from numba.core import config
 
 import fastbp
 from fastbp import ops
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
-from fastbp._jit import entry
+from fastbp._jit import DISABLED, entry
 from fastbp._program import Program
 from fastbp._simd import at, data_pointer
 from fastbp.emit.update import emit_update, hyper_row, rates_row
 from fastbp.kernels import update
 
-PLAIN = bool(config.DISABLE_JIT)
+PLAIN = DISABLED
 SLOW = PLAIN or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 LR = 0.05
 # name: (operation, twin, slots, settings of the operation, of the twin)

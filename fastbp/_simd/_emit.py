@@ -1,43 +1,69 @@
 """How a primitive gets its compiled meaning: one decorator, and the IR helpers all share.
 
 A primitive is a plain Python function, so that kernels run under `NUMBA_DISABLE_JIT=1`;
-`lowers` gives it its typing and its LLVM code. It goes through Numba's typing and lowering
-registries directly: an `@overload` around an `@intrinsic` means the same but compiles one
-more function for every signature, which would be most of the first start's time.
+`lowers` records its typing and its LLVM code, which Numba is told of when something is compiled
+(`_types.register_primitives`).
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.datamodel import models
-from numba.extending import lower_builtin, register_model, type_callable
 
 from fastbp._simd import guard
 from fastbp._simd.machine import machine
 
+if TYPE_CHECKING:
+    from fastbp._simd._types import Vector
+
 I1, I32, I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
 
 
-class Vector(types.Type):
-    """One register of lanes of a NumPy scalar type; `types.boolean` lanes make it a mask."""
+class _NumbaTypes:
+    """The names of `_types`, which is imported when the first of them is used."""
 
-    def __init__(self, dtype: types.Type, lanes: int) -> None:
-        self.dtype = dtype
-        self.lanes = lanes
-        super().__init__(name=f"Vector({dtype}, {lanes})")
-
-
-@register_model(Vector)
-class _VectorModel(models.PrimitiveModel):
-    def __init__(self, dmm: Any, fe_type: Vector) -> None:
-        super().__init__(dmm, fe_type, register_ir(fe_type))
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(importlib.import_module("fastbp._simd._types"), name)
+        setattr(self, name, value)
+        return value
 
 
-def scalar_ir(dtype: types.Type) -> ir.Type:
+types = _NumbaTypes()
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """A function, how Numba types a call of it (None: it knows), and how the call is emitted."""
+
+    function: Callable
+    typing: Callable[..., Any] | None
+    arguments: tuple[str, ...]
+    emit: Callable
+
+
+PRIMITIVES: list[Primitive] = []
+
+
+def lowers(function: Callable, typing: Callable[..., Any] | None, *arguments: str) -> Callable:
+    """Decorator: the compiled meaning of `function`.
+
+    `typing(*argument types)` returns the result's type, or None where the arguments do not
+    fit. The decorated emitter is called as `emit(builder, signature, *argument values)`.
+    `arguments` names the types it is for (needed for operators, which others lower too).
+    """
+
+    def record(emit: Callable) -> Callable:
+        PRIMITIVES.append(Primitive(function, typing, arguments, emit))
+        return emit
+
+    return record
+
+
+def scalar_ir(dtype: Any) -> ir.Type:
     """The LLVM type of a lane."""
     if dtype == types.boolean:
         return I1
@@ -51,33 +77,9 @@ def register_ir(vector: Vector) -> ir.VectorType:
     return ir.VectorType(scalar_ir(vector.dtype), vector.lanes)
 
 
-def vector_of(dtype: types.Type) -> Vector:
+def vector_of(dtype: Any) -> Vector:
     """The full register of `dtype` lanes on this machine."""
-    return Vector(dtype, machine().lanes(dtype.bitwidth // 8))
-
-
-def lowers(function: Callable, typing: Callable[..., types.Type | None], *arguments: Any
-           ) -> Callable:
-    """Decorator: the compiled meaning of `function`.
-
-    `typing(*argument types)` returns the result's type, or None where the arguments do not
-    fit. The decorated emitter is called as `emit(builder, signature, *argument values)`.
-    `arguments` narrows the Numba types it is for (needed for operators, which others lower too).
-    """
-
-    def register(emit: Callable) -> Callable:
-        @type_callable(function)
-        def typer(context: Any) -> Callable:
-            return typing
-
-        @lower_builtin(function, *(arguments or (types.VarArg(types.Any),)))
-        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            value = emit(builder, sig, *args)
-            return context.get_dummy_value() if sig.return_type == types.none else value
-
-        return emit
-
-    return register
+    return types.Vector(dtype, machine().lanes(dtype.bitwidth // 8))
 
 
 def llvm_function(builder: Any, name: str, result: ir.Type, arguments: list[ir.Type]) -> Any:

@@ -7,12 +7,13 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
-from fastbp._simd._emit import I32, llvm_function, lowers
+from fastbp._simd._emit import I32, llvm_function, lowers, types
 from fastbp._simd.machine import _ARM
 
-_WORD = types.CPointer(types.int64)
+
+def _is_word(p: Any) -> bool:
+    return p == types.CPointer(types.int64)
 
 
 def fetch_add(p: Any, i: int, amount: int) -> int:
@@ -35,12 +36,12 @@ def pause() -> None:
     """A hint to the core that this is a spin loop."""
 
 
-@lowers(fetch_add, lambda p, i, n: types.int64 if p == _WORD else None)
+@lowers(fetch_add, lambda p, i, n: types.int64 if _is_word(p) else None)
 def _fetch_add(builder: Any, sig: Any, p: Any, i: Any, amount: Any) -> Any:
     return builder.atomic_rmw("add", builder.gep(p, [i]), amount, "seq_cst")
 
 
-@lowers(load_acquire, lambda p, i: types.int64 if p == _WORD else None)
+@lowers(load_acquire, lambda p, i: types.int64 if _is_word(p) else None)
 def _load_acquire(builder: Any, sig: Any, p: Any, i: Any) -> Any:
     return builder.load_atomic(builder.gep(p, [i]), "acquire", 8)
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
-from fastbp._simd._emit import I32, Vector, lowers, register_ir, splat_ir
+from fastbp._simd._emit import I32, lowers, register_ir, splat_ir, types
 from fastbp._simd.machine import machine
 from fastbp._simd.pointer import lanes
 
@@ -43,14 +42,14 @@ def counter(p: Any, start: int) -> Any:
 
 
 def _integers(v: Any) -> Any:
-    if isinstance(v, Vector) and isinstance(v.dtype, types.Float):
-        return Vector(types.int32 if v.dtype.bitwidth == 32 else types.int64, v.lanes)
+    if isinstance(v, types.Vector) and isinstance(v.dtype, types.Float):
+        return types.Vector(types.int32 if v.dtype.bitwidth == 32 else types.int64, v.lanes)
     return None
 
 
 def _floats(v: Any) -> Any:
-    if isinstance(v, Vector) and isinstance(v.dtype, types.Integer):
-        return Vector(types.float32 if v.dtype.bitwidth == 32 else types.float64, v.lanes)
+    if isinstance(v, types.Vector) and isinstance(v.dtype, types.Integer):
+        return types.Vector(types.float32 if v.dtype.bitwidth == 32 else types.float64, v.lanes)
     return None
 
 
@@ -74,7 +73,7 @@ def _to_float(builder: Any, sig: Any, v: Any) -> Any:
     return builder.sitofp(v, register_ir(sig.return_type))
 
 
-@lowers(counter, lambda p, s: Vector(types.uint32, machine().lanes(p.dtype.bitwidth // 8)))
+@lowers(counter, lambda p, s: types.Vector(types.uint32, machine().lanes(p.dtype.bitwidth // 8)))
 def _counter(builder: Any, sig: Any, p: Any, start: Any) -> Any:
     kind = ir.VectorType(I32, sig.return_type.lanes)
     first = splat_ir(builder, builder.trunc(start, I32), kind)

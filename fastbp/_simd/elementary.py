@@ -6,22 +6,24 @@ given and the vector's dtype chooses at compile time.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from fastbp._simd._emit import (
     I32,
-    Vector,
     llvm_function,
     lowers,
     multiply_add,
     register_ir,
     splat_ir,
+    types,
 )
 from fastbp._simd.machine import AVX512, machine
+
+if TYPE_CHECKING:
+    from fastbp._simd._types import Vector
 
 _SQRT_HALF = 0.5**0.5
 # Added and subtracted, they leave multiples of 2^-34 and 2^-62.
@@ -80,7 +82,7 @@ def ratio(a: Any, b: Any, c: Any) -> Any:
 
 def _float_vector(*kinds: Any) -> Vector | None:
     first = kinds[0]
-    fits = isinstance(first, Vector) and isinstance(first.dtype, types.Float)
+    fits = isinstance(first, types.Vector) and isinstance(first.dtype, types.Float)
     return first if fits and all(k == first for k in kinds) else None
 
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
-from fastbp._simd._emit import Vector, llvm_function, lowers, multiply_add, suffix
+from fastbp._simd._emit import llvm_function, lowers, multiply_add, suffix, types
 from fastbp._simd.machine import AVX512, machine
 
 _LEAST, _MOST = 2.0**-126, 2.0**127
@@ -32,7 +31,7 @@ def root(a: Any) -> Any:
 
 def _floats(*kinds: Any) -> Any:
     first = kinds[0]
-    fits = isinstance(first, Vector) and isinstance(first.dtype, types.Float)
+    fits = isinstance(first, types.Vector) and isinstance(first.dtype, types.Float)
     return first if fits and all(k == first for k in kinds) else None
 
 

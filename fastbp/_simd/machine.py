@@ -7,11 +7,11 @@ so a kernel's compile-time sizes and the code LLVM emits always agree.
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from dataclasses import dataclass
 
 import llvmlite.binding as llvm
-from numba.core import config
 
 _AVX512 = ("skylake-avx512", "cascadelake", "cooperlake", "cannonlake", "icelake", "rocketlake",
            "tigerlake", "sapphirerapids", "emeraldrapids", "graniterapids", "diamondrapids",
@@ -57,17 +57,23 @@ NEON = Machine("NEON", vector_bytes=16, registers=32, has_fma=True)
 GENERIC = Machine("generic", vector_bytes=16, registers=16, has_fma=False)
 
 
+def _asked(name: str) -> str | None:
+    """One of Numba's settings. It reads them itself too, but is not imported to be asked."""
+    return os.environ.get(name) or None
+
+
 def cpu_name() -> str:
     """The name of the CPU that Numba compiles for."""
-    return config.CPU_NAME or llvm.get_host_cpu_name()
+    return _asked("NUMBA_CPU_NAME") or llvm.get_host_cpu_name()
 
 
 def cpu_features() -> dict[str, bool]:
     """Features of the host, or those spelled in `NUMBA_CPU_FEATURES` for a named CPU."""
-    if config.CPU_FEATURES is not None:
-        words = [w for w in config.CPU_FEATURES.split(",") if w]
+    spelled = _asked("NUMBA_CPU_FEATURES")
+    if spelled is not None:
+        words = [w for w in spelled.split(",") if w]
         return {w[1:]: w[0] == "+" for w in words}
-    if config.CPU_NAME:
+    if _asked("NUMBA_CPU_NAME"):
         return {}
     return dict(llvm.get_host_cpu_features())
 
@@ -77,8 +83,8 @@ def machine() -> Machine:
     """The vector unit that kernels of this process are built for."""
     if platform.machine().lower() in _ARM:
         return NEON
-    if config.CPU_NAME and config.CPU_NAME != llvm.get_host_cpu_name():
-        name = config.CPU_NAME
+    name = cpu_name()
+    if name != llvm.get_host_cpu_name():
         if name.startswith(_AVX512):
             return AVX512
         return AVX2 if name.startswith(_AVX2) else GENERIC

@@ -11,11 +11,9 @@ import operator
 from typing import Any
 
 import numpy as np
-from numba.core import types
-from numba.extending import lower_builtin
 
 from fastbp._simd import guard
-from fastbp._simd._emit import I64, bytes_of, lowers, scalar_ir
+from fastbp._simd._emit import I64, bytes_of, lowers, scalar_ir, types
 from fastbp._simd.machine import machine
 
 
@@ -145,14 +143,14 @@ def _index(builder: Any, kind: Any, value: Any) -> Any:
 
 if guard.ENABLED:  # Numba's own indexing of pointers, with the check before it
 
-    @lower_builtin(operator.getitem, types.CPointer, types.intp)
-    def _checked_getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        where = builder.gep(args[0], [args[1]])
+    @lowers(operator.getitem, None, "CPointer", "intp")
+    def _checked_getitem(builder: Any, sig: Any, p: Any, i: Any) -> Any:
+        where = builder.gep(p, [i])
         guard.check(builder, where, I64(bytes_of(where.type.pointee)))
         return builder.load(where)
 
-    @lower_builtin(operator.setitem, types.CPointer, types.intp, types.Any)
-    def _checked_setitem(context: Any, builder: Any, sig: Any, args: Any) -> None:
-        where = builder.gep(args[0], [args[1]])
+    @lowers(operator.setitem, None, "CPointer", "intp", "Number")
+    def _checked_setitem(builder: Any, sig: Any, p: Any, i: Any, value: Any) -> None:
+        where = builder.gep(p, [i])
         guard.check(builder, where, I64(bytes_of(where.type.pointee)))
-        builder.store(args[2], where)
+        builder.store(value, where)

@@ -16,19 +16,18 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from fastbp._simd import guard
 from fastbp._simd._emit import (
     I32,
     I64,
-    Vector,
     bytes_of,
     first_lanes,
     lowers,
     masked_load,
     masked_store,
     register_ir,
+    types,
     vector_load,
     vector_of,
     vector_store,
@@ -79,7 +78,7 @@ def _strip_of(p: Any) -> Any:
     if not isinstance(p, types.CPointer):
         return None
     one = vector_of(p.dtype)
-    return Vector(p.dtype, STRIP * one.lanes)
+    return types.Vector(p.dtype, STRIP * one.lanes)
 
 
 def _is_whole(builder: Any, n: Any, kind: Any) -> Any:
@@ -109,7 +108,7 @@ def _either(builder: Any, kind: Any, *cases: tuple[Any, Any]) -> Any:
     return result
 
 
-@lowers(store_strip, lambda p, i, v, n: types.none if isinstance(v, Vector) else None)
+@lowers(store_strip, lambda p, i, v, n: types.none if isinstance(v, types.Vector) else None)
 def _store_strip(builder: Any, sig: Any, p: Any, i: Any, v: Any, n: Any) -> None:
     where = builder.gep(p, [i])
     with builder.if_else(_is_whole(builder, n, v.type)) as (whole, part):
@@ -119,7 +118,7 @@ def _store_strip(builder: Any, sig: Any, p: Any, i: Any, v: Any, n: Any) -> None
             masked_store(builder, v, where, n)
 
 
-@lowers(stream_strip, lambda p, i, v, n, past: types.none if isinstance(v, Vector) else None)
+@lowers(stream_strip, lambda p, i, v, n, past: types.none if isinstance(v, types.Vector) else None)
 def _stream_strip(builder: Any, sig: Any, p: Any, i: Any, v: Any, n: Any, past: Any) -> None:
     whole = _is_whole(builder, n, v.type)
     with builder.if_else(builder.and_(whole, past)) as (stream, ordinary):
@@ -137,7 +136,7 @@ def _splat_strip(builder: Any, sig: Any, p: Any, s: Any) -> Any:
     return _broadcast(builder, s, sig.args[1], sig.return_type)
 
 
-@lowers(keep_lanes, lambda v, n: v if isinstance(v, Vector) else None)
+@lowers(keep_lanes, lambda v, n: v if isinstance(v, types.Vector) else None)
 def _keep_lanes(builder: Any, sig: Any, v: Any, n: Any) -> Any:
     before = builder.block
     with builder.if_then(builder.not_(_is_whole(builder, n, v.type))):

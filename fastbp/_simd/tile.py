@@ -26,7 +26,6 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from fastbp._simd._emit import (
     I32,
@@ -39,6 +38,7 @@ from fastbp._simd._emit import (
     register_ir,
     scalar_load,
     splat_ir,
+    types,
     vector_load,
     vector_of,
     vector_store,

@@ -10,15 +10,13 @@ register, an integer means the first `n` lanes, so one body serves full register
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from fastbp._simd._emit import (
     I32,
-    Vector,
     llvm_function,
     lowers,
     masked_load,
@@ -28,11 +26,15 @@ from fastbp._simd._emit import (
     scalar_ir,
     splat_ir,
     suffix,
+    types,
     vector_load,
     vector_of,
     vector_store,
 )
 from fastbp._simd.pointer import lanes
+
+if TYPE_CHECKING:
+    from fastbp._simd._types import Vector
 
 # ---- memory ------------------------------------------------------------------------------
 
@@ -85,7 +87,7 @@ def _load(builder: Any, sig: Any, p: Any, i: Any, n: Any) -> Any:
     return masked_load(builder, where, n, kind)
 
 
-@lowers(store, lambda p, i, v, n: types.none if isinstance(v, Vector) else None)
+@lowers(store, lambda p, i, v, n: types.none if isinstance(v, types.Vector) else None)
 def _store(builder: Any, sig: Any, p: Any, i: Any, v: Any, n: Any) -> None:
     where = builder.gep(p, [i])
     if isinstance(sig.args[3], types.NoneType):
@@ -139,28 +141,28 @@ def _convert(builder: Any, value: Any, kind: Any, vector: Vector) -> Any:
 
 def _pair(a: Any, b: Any) -> Vector | None:
     """The vector type of an elementwise operation, or None."""
-    if isinstance(a, Vector):
+    if isinstance(a, types.Vector):
         return a if a == b or isinstance(b, types.Number) else None
-    return b if isinstance(b, Vector) and isinstance(a, types.Number) else None
+    return b if isinstance(b, types.Vector) and isinstance(a, types.Number) else None
 
 
 def _mask(a: Any, b: Any) -> Vector | None:
     vector = _pair(a, b)
-    return Vector(types.boolean, vector.lanes) if vector else None
+    return types.Vector(types.boolean, vector.lanes) if vector else None
 
 
 def _aligned(builder: Any, sig: Any, a: Any, b: Any) -> tuple[Any, Any, Vector]:
     """Both operands as registers of one type."""
     vector = _pair(*sig.args)
     assert vector is not None
-    if not isinstance(sig.args[0], Vector):
+    if not isinstance(sig.args[0], types.Vector):
         a = _broadcast(builder, a, sig.args[0], vector)
-    if not isinstance(sig.args[1], Vector):
+    if not isinstance(sig.args[1], types.Vector):
         b = _broadcast(builder, b, sig.args[1], vector)
     return a, b, vector
 
 
-_SHAPES = ((Vector, Vector), (Vector, types.Number), (types.Number, Vector))
+_SHAPES = (("Vector", "Vector"), ("Vector", "Number"), ("Number", "Vector"))
 
 
 def _register_binary(function: Any, float_op: str | None, signed_op: str, unsigned_op: str) -> None:
@@ -209,7 +211,7 @@ for _function, _sign in {
     _register_comparison(_function, _sign)
 
 
-@lowers(operator.neg, lambda a: a if isinstance(a, Vector) else None, Vector)
+@lowers(operator.neg, lambda a: a if isinstance(a, types.Vector) else None, "Vector")
 def _neg(builder: Any, sig: Any, a: Any) -> Any:
     if isinstance(sig.args[0].dtype, types.Float):
         return builder.fneg(a)
@@ -251,7 +253,7 @@ def sqrt(a: Any) -> Any:
 
 def _same(*kinds: Any) -> Vector | None:
     first = kinds[0]
-    return first if isinstance(first, Vector) and all(k == first for k in kinds) else None
+    return first if isinstance(first, types.Vector) and all(k == first for k in kinds) else None
 
 
 @lowers(fma, lambda a, b, c: _same(a, b, c))
@@ -316,7 +318,7 @@ def any_lane(mask: Any) -> bool:
 
 
 def _scalar(v: Any) -> Any:
-    return v.dtype if isinstance(v, Vector) else None
+    return v.dtype if isinstance(v, types.Vector) else None
 
 
 def _halves(builder: Any, v: Any) -> tuple[Any, Any]:
@@ -343,7 +345,7 @@ def _lane_max(builder: Any, sig: Any, v: Any) -> Any:
     return builder.extract_element(v, I32(0))
 
 
-@lowers(any_lane, lambda m: types.boolean if isinstance(m, Vector) else None)
+@lowers(any_lane, lambda m: types.boolean if isinstance(m, types.Vector) else None)
 def _any_lane(builder: Any, sig: Any, mask: Any) -> Any:
     bits = builder.bitcast(mask, ir.IntType(mask.type.count))
     return builder.icmp_unsigned("!=", bits, ir.Constant(bits.type, 0))

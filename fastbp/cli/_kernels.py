@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 import fastbp
-from fastbp._jit import announce_compilation
+from fastbp._native import announce_compilation
 
 DTYPES = ("float32", "float64")
 """Each has compiled code of its own."""

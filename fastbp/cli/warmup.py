@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 
-from fastbp._jit import cache_folder, cache_is_cold
+from fastbp._cache import cache_folder, cache_is_cold
 from fastbp.cli._kernels import DTYPES, make_ready
 from fastbp.cli._options import Commands
 

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp._jit import entry, kernel
+from fastbp._jit import kernel
 from fastbp._simd import (
     at,
-    data_pointer,
     fetch_add,
     load_acquire,
     pause,
@@ -65,8 +64,11 @@ for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
 # Words of a job's control block; the counters have cache lines of their own.
 TICKET, DONE, JOB, ACTIVE = 0, 16, 32, 48
-TABLE, SCALARS, ROWS, TICKETS, STEPS, KIND = range(64, 70)
+PROGRAM, STEPS = 64, 65
 CONTROL = 80
+# Words of a program: addresses and lengths of its tables, bytes of an element.
+TABLE, SCALARS, ROWS, TICKETS, ITEMSIZE = range(5)
+JOB_WORDS = 5
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
 
@@ -141,8 +143,9 @@ def run_alone(code, reals, rows, steps, slot, like):
 @kernel
 def run_shared(control, slot, like):
     """Draw tickets until none is left; returns without waiting for other threads' tasks."""
-    code, reals = pointer_to(control[TABLE], np.int64), pointer_to(control[SCALARS], np.float64)
-    rows, tickets, steps = control[ROWS], control[TICKETS], control[STEPS]
+    job, steps = pointer_to(control[PROGRAM], np.int64), control[STEPS]
+    code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
+    rows, tickets = job[ROWS], job[TICKETS]
     row, step = 0, 0
     ticket = fetch_add(control, TICKET, 1)
     while ticket < tickets * steps:
@@ -170,30 +173,30 @@ def await_done(control, count):
             yield_processor()
 
 
-@entry
-def work(control_words, code_words, reals_words, rows, tickets, steps, threads, slot, element):
+@kernel
+def work(control_address, subject, threads, slot, steps, like):
     """The library's one compiled door: run a program, or help whoever runs one.
 
-    control_words: (CONTROL,) int64 of the pool. element: any array of the program's dtype.
-    slot 0 runs the program on the calling thread, offering tasks to others if `threads` > 1; on
-    return
-    nobody touches the program any more. slot > 0 helps with open jobs of this dtype until `steps`
-    idle turns have passed; returns the itemsize of a waiting job of another dtype, else 0.
+    control_address: CONTROL words of the pool. like: any pointer of the program's dtype. slot 0
+    runs the program whose JOB_WORDS are at address `subject` `steps` times on the calling thread,
+    offering tasks to others if `threads` > 1; on return nobody touches the program any more.
+    slot > 0 helps with open jobs of elements of `subject` bytes until `steps` idle turns have
+    passed; returns the itemsize of a waiting job of another dtype, else 0.
 
-    One entry and not two, because each would contain, compile and load every kernel.
+    One door and not two, because each would contain, compile and load every kernel.
     """
-    control, like = data_pointer(control_words), data_pointer(element)
+    control = pointer_to(control_address, np.int64)
     if slot > 0:
-        return follow(control, slot, steps, element.itemsize, like)
-    code, reals = data_pointer(code_words), data_pointer(reals_words)
+        return follow(control, slot, steps, subject, like)
+    job = pointer_to(subject, np.int64)
+    rows, tickets = job[ROWS], job[TICKETS]
     if threads == 1:
+        code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
         run_alone(code, reals, rows, steps, slot, like)
         return 0
     control[TICKET] = 0
     control[DONE] = 0
-    control[TABLE], control[SCALARS] = code_words.ctypes.data, reals_words.ctypes.data
-    control[ROWS], control[TICKETS], control[STEPS] = rows, tickets, steps
-    control[KIND] = element.itemsize
+    control[PROGRAM], control[STEPS] = subject, steps
     fetch_add(control, JOB, 1)  # odd: open
     run_shared(control, slot, like)
     await_done(control, tickets * steps)
@@ -219,10 +222,11 @@ def follow(control, slot, spins, itemsize, like):
         fetch_add(control, ACTIVE, 1)
         other = 0
         if load_acquire(control, JOB) == job:  # still open, so its caller waits for us
-            if control[KIND] == itemsize:
+            wanted = pointer_to(control[PROGRAM], np.int64)[ITEMSIZE]
+            if wanted == itemsize:
                 run_shared(control, slot, like)
             else:
-                other = control[KIND]
+                other = wanted
         fetch_add(control, ACTIVE, -1)
         if other != 0:
             return other

@@ -1,0 +1,92 @@
+"""The compile cache: what is stored is checked, and any damage means compiling again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastbp import _cache, _pool
+from fastbp._jit import DISABLED
+
+pytestmark = pytest.mark.skipif(DISABLED or not _cache.ENABLED, reason="nothing is cached")
+
+STEP = """
+import numpy as np, fastbp
+print(fastbp.ops.matmul(np.ones((3, 4), np.float32), np.ones((4, 2), np.float32)).sum())
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(_cache, "cache_folder", lambda: tmp_path)
+    _cache.warn_once.cache_clear()
+    return tmp_path
+
+
+def test_round_trip(folder):
+    assert _cache.read("work") is None
+    assert _cache.cache_is_cold()
+    _cache.write("work", b"some code")
+    assert _cache.read("work") == b"some code"
+    assert not _cache.cache_is_cold()
+    assert [path.name for path in folder.iterdir()] == ["work.bin"]
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b[:20], lambda b: b"",
+                                    lambda b: b[:40] + bytes([b[40] ^ 1]) + b[41:],
+                                    lambda b: bytes([b[0] ^ 128]) + b[1:]])  # fmt: skip
+def test_damage_is_noticed(folder, damage):
+    _cache.write("work", b"some code that is longer than a checksum")
+    path = folder / "work.bin"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(RuntimeWarning, match="damaged file in the compile cache"):
+        assert _cache.read("work") is None
+
+
+def test_a_folder_that_cannot_be_written_is_done_without(folder, monkeypatch):
+    monkeypatch.setattr(_cache, "cache_folder", lambda: folder / "gone")
+    with pytest.warns(RuntimeWarning, match="cannot write the compile cache"):
+        _cache.write("work", b"code")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _cache.write("work", b"code")  # warned once
+
+
+def test_no_folder_at_all(monkeypatch):
+    monkeypatch.setattr(_cache, "cache_folder", lambda: None)
+    _cache.write("work", b"code")
+    assert _cache.read("work") is None
+    assert _cache.cache_is_cold()
+
+
+def test_a_damaged_file_still_computes_and_is_replaced(tmp_path):
+    """End to end, in processes of their own: cut the stored code in half, run, run again."""
+    _pool.work(np.dtype(np.float32))
+    stored = _cache.cache_folder() / "work_float32.bin"
+    folder = tmp_path / _cache.cache_key()
+    folder.mkdir(mode=0o700)
+    copy = folder / stored.name
+    copy.write_bytes(stored.read_bytes()[:100_000])
+    environment = {**os.environ, "FASTBP_CACHE_DIR": str(tmp_path)}
+
+    def run() -> subprocess.CompletedProcess:
+        return subprocess.run([sys.executable, "-c", STEP], env=environment, text=True,
+                              capture_output=True, timeout=300, check=True)
+
+    first, second = run(), run()
+    assert first.stdout == second.stdout == "24.0\n"
+    assert "damaged file" in first.stderr
+    assert "damaged" not in second.stderr
+    assert copy.read_bytes() == stored.read_bytes()
+
+
+def test_the_key_covers_every_compiled_source():
+    package = Path(_cache.__file__).parent
+    covered = {path for pattern in _cache._SOURCES for path in package.glob(pattern)}
+    assert covered >= {*package.glob("_simd/*.py"), *package.glob("kernels/*.py")}
