@@ -5,6 +5,10 @@ Everything kernels write that the user did not pass comes from `allocate`.
 
 from __future__ import annotations
 
+import ctypes
+import sys
+from typing import Any
+
 import numpy as np
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
@@ -26,6 +30,35 @@ def allocate(count: int, dtype: object) -> np.ndarray:
 def address_of(array: np.ndarray) -> int:
     """Address of an array's first element."""
     return array.__array_interface__["data"][0]
+
+
+def _data_field() -> int:
+    """Where an array object keeps the address of its data, or -1 where that cannot be told.
+
+    NumPy's C interface fixes it: the first field behind the object's header. Reading it takes
+    0.1 us, `__array_interface__` 1 us, and a training step of a small network asks for two.
+    """
+    offset = object.__basicsize__
+    if sys.implementation.name != "cpython" or not 16 <= offset <= np.ndarray.__basicsize__ - 8:
+        return -1
+    probes: list[np.ndarray] = [np.zeros(3), np.zeros((4, 5), np.float32)[1:, 2:], np.arange(7)[::-1]]
+    seen = [ctypes.c_int64.from_address(id(p) + offset).value for p in probes]
+    return offset if seen == [p.__array_interface__["data"][0] for p in probes] else -1
+
+
+_DATA_FIELD = _data_field()
+_word_at = ctypes.c_int64.from_address
+
+if _DATA_FIELD > 0:
+
+    def address_of(array: np.ndarray) -> int:
+        """Address of an array's first element."""
+        return _word_at(id(array) + _DATA_FIELD).value
+
+
+def flat_view(array: np.ndarray) -> Any:
+    """A contiguous array's elements in a row, each read or set in half an array's time."""
+    return memoryview(array.reshape(-1))  # type: ignore[arg-type]
 
 
 def padded(count: int, dtype: object) -> int:

@@ -70,18 +70,17 @@ class Pool:
         self.closed = False
         self.workers: list[_Worker] = []
 
-    def run(self, job: int, steps: int, dtype: np.dtype, threads: int) -> None:
+    def run(self, job: int, steps: int, dtype: np.dtype, threads: int) -> int:
         """Run a program with up to `threads` threads (the caller's own among them)."""
         run = work(dtype)
         if threads == 1 or not self.busy.acquire(blocking=False):
-            run(self.address, job, 1, 0, steps)
-            return
+            return run(self.address, job, 1, 0, steps)
         try:
             while len(self.workers) < threads - 1:
                 self.workers.append(_Worker(self, len(self.workers) + 1))
             for worker in self.workers[: threads - 1]:
                 worker.wake(dtype.itemsize)
-            run(self.address, job, threads, 0, steps)
+            return run(self.address, job, threads, 0, steps)
         finally:
             self.busy.release()
 
@@ -89,9 +88,10 @@ class Pool:
 _pool = Pool()
 
 
-def run(job: int, steps: int, dtype: np.dtype, divisible: bool) -> None:
+def run(job: int, steps: int, dtype: np.dtype, divisible: bool) -> bool:
     """Run a program `steps` times; see `Program.run`. `job` is the address of its JOB_WORDS."""
-    _pool.run(job, steps, dtype, _runtime.thread_count() if divisible else 1)
+    threads = _runtime.thread_count() if divisible else 1
+    return _pool.run(job, steps, dtype, threads) != program.REFUSED
 
 
 def _renew() -> None:

@@ -9,9 +9,20 @@ from typing import Any
 import numpy as np
 
 from fastbp import _pool
-from fastbp._arena import ALIGNMENT, address_of, allocate
+from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view
 from fastbp.kernels._instruction import HEADER, REALS, Instruction
-from fastbp.kernels.program import ITEMSIZE, JOB_WORDS, ROW, ROWS, SCALARS, TABLE, TICKETS
+from fastbp.kernels.program import (
+    CLASSES,
+    ITEMSIZE,
+    JOB_WORDS,
+    LABEL_COUNT,
+    LABELS,
+    ROW,
+    ROWS,
+    SCALARS,
+    TABLE,
+    TICKETS,
+)
 
 # Threads that may take part in a program, and what each has for itself: a tile of C and four
 # packed tiles of A. Memory that no thread touches is never backed by pages.
@@ -138,6 +149,7 @@ class Program:
         self._finished: tuple[np.ndarray, np.ndarray] | None = None
         self._job = np.zeros(JOB_WORDS, np.int64)
         self._job_address = address_of(self._job)
+        self._job_words = flat_view(self._job)
 
     def emit(self, instruction: Instruction, *, tasks: int = 1, overlap: bool = False,
              **operands: float) -> int:
@@ -200,6 +212,20 @@ class Program:
             else:
                 reals[row, instruction.reals.index(name)] = value
 
+    def words(self) -> Any:
+        """The instruction table as one line of int64, for setting words quickly (`place`)."""
+        return flat_view(self.tables()[0])
+
+    @staticmethod
+    def place(row: int, instruction: Instruction, name: str) -> int:
+        """Where in `words` an operand of an emitted instruction is."""
+        return row * ROW + HEADER + instruction.words.index(name)
+
+    def require_labels(self, address: int, count: int, classes: int) -> None:
+        """Runs do nothing, and say so, unless these int64 are in 0 .. classes-1 (count 0: all)."""
+        job = self._job_words
+        job[LABELS], job[LABEL_COUNT], job[CLASSES] = address, count, classes
+
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """(instruction table, scalar table), as the executor takes them; no more can be emitted."""
         if self._finished is None:
@@ -212,10 +238,13 @@ class Program:
             job[ITEMSIZE] = self.dtype.itemsize
         return self._finished
 
-    def run(self, steps: int = 1, *, parallel: bool = True) -> None:
-        """Run all instructions `steps` times; `parallel=False` keeps it on this thread."""
+    def run(self, steps: int = 1, *, parallel: bool = True) -> bool:
+        """Run all instructions `steps` times; `parallel=False` keeps it on this thread.
+
+        False, and nothing has run, where `require_labels` does not hold.
+        """
         if self._finished is None:
             self.tables()
         rows = len(self._rows)
-        if rows:
-            _pool.run(self._job_address, steps, self.dtype, parallel and self._tickets > rows)
+        divisible = parallel and self._tickets > rows
+        return rows == 0 or _pool.run(self._job_address, steps, self.dtype, divisible)

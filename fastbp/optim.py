@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastbp._errors import ArgumentError
+from fastbp.emit.update import bias_correction
 from fastbp.kernels import update
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Optimizer", "RMSprop", "from_dict", "from_name"]
@@ -66,10 +67,13 @@ class Optimizer:
         table[:, 0] = lrs
         table[:, 3] = 0.0
         if self.kind in (update.ADAM, update.ADAMW):
-            step = np.arange(first_step + 1, first_step + count + 1)
-            table[:, 1] = 1.0 / (1.0 - self.beta1**step)  # type: ignore[attr-defined]
-            table[:, 2] = 1.0 / (1.0 - self.beta2**step)  # type: ignore[attr-defined]
+            steps = range(first_step + 1, first_step + count + 1)
+            table[:, 1:3] = [self.corrections(step) for step in steps]
         return table
+
+    def corrections(self, step: int) -> tuple[float, float]:
+        """(c1, c2) of the step with this number, from 1."""
+        return 1.0, 1.0
 
     def as_dict(self) -> dict[str, Any]:
         """Name and settings, for a JSON file; `from_dict` reads it."""
@@ -182,16 +186,16 @@ class Adam(Optimizer):
     def __post_init__(self) -> None:
         _validate(self)
 
+    def corrections(self, step: int) -> tuple[float, float]:
+        """1/(1 - beta1^step) and 1/(1 - beta2^step)."""
+        return bias_correction(self.beta1, step), bias_correction(self.beta2, step)
+
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(Adam):
     """Loshchilov & Hutter 2019: Adam with the decay taken off the parameter itself."""
 
     name: ClassVar[str] = "adamw"
-    lr: float = 1e-3
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
     weight_decay: float = 1e-2
 
     def __post_init__(self) -> None:

@@ -69,7 +69,7 @@ class Plan:
         self.gradients: dict[int, Operand] = {}
         self.sums: dict[int, Operand] = {}
         self._arrays: dict[int, np.ndarray] = {}
-        self._sources: list[tuple[Program, int]] = []
+        self.sources: list[tuple[Program, int]] = []
         self._updated: set[str] = set()
         self._uses = consumers(network)
         self._fused = _fused_activations(network, self._uses)
@@ -253,7 +253,7 @@ class Plan:
             value = self.new_value(step)
             emit_gather_rows(self.program, value, value, KINDS[self.dtype], index=index,
                              overlap=number > 0)
-            self._sources.append((self.program, self.program.size - 1))
+            self.sources.append((self.program, self.program.size - 1))
 
     def emit_forward(self) -> None:
         """All layers in order."""
@@ -274,18 +274,23 @@ class Plan:
 
     def set_inputs(self, arrays: Sequence[np.ndarray], index: int = 0) -> None:
         """Where `emit_inputs` gathers from: matrices (n, size) of float32, float64 or uint8."""
-        for (program, row), x in zip(self._sources, arrays, strict=True):
+        for (program, row), x in zip(self.sources, arrays, strict=True):
             item = x.itemsize
             program.set(row, GATHER_ROWS, source=address_of(x), row_step=x.strides[0] // item,
                         col_step=x.strides[1] // item, index=index, kind=KINDS[x.dtype])
 
-    def run(self, steps: int) -> None:
-        """Run all segments; more than one step only where `is_compiled`."""
+    def run(self, steps: int) -> bool:
+        """Run all segments; more than one step only where `is_compiled`.
+
+        False where the first refused (`Program.require_labels`): nothing has run.
+        """
         for segment in self.segments:
             if isinstance(segment, Program):
-                segment.run(steps)
+                if not segment.run(steps):
+                    return False
             else:
                 segment()
+        return True
 
 
 def _fused_activations(network: Network, uses: Any) -> dict[int, int]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbp import callbacks as hooks
 from fastbp import losses as loss_table
 from fastbp import ops, optim, schedules
-from fastbp._arena import address_of, allocate
+from fastbp._arena import address_of, allocate, flat_view
 from fastbp._errors import ArgumentError, DataError
 from fastbp._interrupts import deferred_interrupts
 from fastbp.history import History
@@ -24,6 +24,19 @@ from fastbp.training_plan import TrainingPlan
 # callbacks and progress are never far away.
 CHUNK_STEPS = 1024
 CHUNK_SECONDS = 0.05
+
+
+class _Repeat(NamedTuple):
+    """What the last `train_step` knows for the next of the same kind."""
+
+    signature: tuple[Any, ...]
+    plan: Plan
+    rebind: Callable[[int, int], None]
+
+
+def _signature(x: np.ndarray, y: np.ndarray) -> tuple[Any, ...]:
+    """All that a training program depends on in a batch, but for its addresses."""
+    return x.shape, x.strides, x.dtype, y.shape, y.strides, y.dtype
 
 
 class Trainer:
@@ -76,6 +89,10 @@ class Trainer:
         self._step_cell = np.zeros(1, np.int64)
         self._step_losses = np.zeros((len(self.losses), CHUNK_STEPS))
         self._plans: dict[Any, TrainingPlan] = {}
+        self._rate_words = flat_view(self._update.rates)
+        self._step_word = flat_view(self._step_cell)
+        self._loss_words = flat_view(self._step_losses)
+        self._repeat: _Repeat | None = None
 
     # ---- single steps ---------------------------------------------------------------------
 
@@ -85,10 +102,38 @@ class Trainer:
         x: samples (N, ...); y: labels (N,) or a matrix (N, C), by the loss. Tuples for
         several inputs or outputs. The learning rate is the optimizer's own, without schedule.
         """
+        known = self._repeat
+        if known is not None and type(x) is np.ndarray and type(y) is np.ndarray \
+                and known.signature == _signature(x, y):
+            loss = self._again(known, address_of(x), address_of(y))
+            if loss is not None:
+                return loss
         inputs, targets = self._batch(x, y)
         plan = self._plan(len(inputs[0]), targets, self._update)
-        lrs = np.full(1, self.optimizer.lr)
-        return float(self._run(plan, inputs, targets, lrs)[0])
+        loss = float(self._run(plan, inputs, targets, np.full(1, self.optimizer.lr))[0])
+        # Only what was used as it lies can be used again by its address alone.
+        as_it_lies = (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+                      and address_of(inputs[0]) == address_of(x)
+                      and address_of(targets[0].array) == address_of(y))
+        rebind = plan.rebinder(inputs, targets) if as_it_lies else None
+        self._repeat = rebind and _Repeat(_signature(x, y), plan.plan, rebind)
+        return loss
+
+    def _again(self, known: _Repeat, x: int, y: int) -> float | None:
+        """A step that differs from the last in the batch's addresses only; its loss.
+
+        None, and nothing has happened, where a label is no class or an address is not aligned.
+        """
+        if (x | y) & 7 and (x % known.signature[2].itemsize or y % known.signature[5].itemsize):
+            return None
+        self._rate_words[0] = self.optimizer.lr
+        self._rate_words[1], self._rate_words[2] = self.optimizer.corrections(self.step_count + 1)
+        self._step_word[0] = self.step_count
+        known.rebind(x, y)
+        if not known.plan.run(1):
+            return None
+        self.step_count += 1
+        return self._loss_words[0]
 
     def gradients(self, x: Any, y: Any) -> tuple[float, dict[str, np.ndarray]]:
         """(loss, gradients by the parameters' names) of one batch; nothing is changed.
@@ -131,6 +176,7 @@ class Trainer:
              lrs: np.ndarray, index: int = 0) -> np.ndarray:
         """len(lrs) steps from the index at an address; their losses (valid until the next run)."""
         count = len(lrs)
+        self._repeat = None
         self._update.rates[:count] = self.optimizer.rates(self.step_count, count, lrs)
         self._step_cell[0] = self.step_count
         plan.set_batch(inputs, targets, index)

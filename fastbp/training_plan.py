@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,9 +67,34 @@ class TrainingPlan:
         self.plan.set_inputs(inputs, index)
         for (program, row, is_labels), target in zip(self._sources, targets, strict=True):
             y = target.array
+            program.require_labels(0, 0, 0)  # `Target` has looked
             if is_labels:
                 program.set(row, GATHER_LABELS, source=address_of(y), index=index)
             else:
                 program.set(row, GATHER_ROWS, source=address_of(y), index=index,
                             row_step=y.strides[0] // y.itemsize,
                             col_step=y.strides[1] // y.itemsize, kind=KINDS[y.dtype])
+
+    def rebinder(self, inputs: Sequence[np.ndarray], targets: Sequence[Target]
+                 ) -> Callable[[int, int], None] | None:
+        """What `set_batch` has to do for other arrays of the same shapes, strides and dtypes.
+
+        A function of the addresses of x and y, or None where a network has several of them or
+        calls Python. Labels are then checked by the run itself.
+        """
+        if len(inputs) != 1 or len(targets) != 1 or not self.plan.is_compiled:
+            return None
+        _, row_of_x = self.plan.sources[0]
+        program, row_of_y, is_labels = self._sources[0]
+        words = program.words()
+        place_of_x = program.place(row_of_x, GATHER_ROWS, "source")
+        place_of_y = program.place(row_of_y, GATHER_LABELS if is_labels else GATHER_ROWS, "source")
+        count = self.plan.rows if is_labels else 0
+        classes = self.plan.network.steps[self.plan.network.output_steps[0]].size
+
+        def rebind(x: int, y: int) -> None:
+            words[place_of_x] = x
+            words[place_of_y] = y
+            program.require_labels(y, count, classes)
+
+        return rebind

@@ -284,3 +284,40 @@ def test_wrong_data_are_refused_with_the_reason(rng):
     with pytest.raises(fastbp.ArgumentError, match=r"batch_size=2.5; wanted an integer"):
         trainer.fit(x, y, batch_size=2.5)
     assert trainer.step_count == 0
+
+
+def test_repeated_steps_are_the_steps_of_a_new_trainer():
+    """The short way through `train_step` (same shapes again) against the long one, bit by bit."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((6, 8, 5)).astype(np.float32)
+    y = rng.integers(0, 3, (6, 8))
+
+    def weights(change) -> np.ndarray:
+        net = fastbp.Sequential([fastbp.Affine(5, 4, activation="relu"), fastbp.Affine(4, 3)], seed=1)
+        trainer = fastbp.Trainer(net, optimizer=fastbp.Adam(0.01))
+        for a, b in zip(x, y, strict=True):
+            trainer.train_step(change(a), b)
+        return net.values.copy()
+
+    plain = weights(lambda a: a)
+    assert np.array_equal(plain, weights(list))  # a list is always converted
+    assert np.array_equal(plain, weights(lambda a: np.asfortranarray(a)))
+
+
+def test_repeated_steps_check_labels_and_survive_a_fit():
+    net = fastbp.Sequential([fastbp.Affine(5, 3)], seed=1)
+    trainer = fastbp.Trainer(net, optimizer="momentum")
+    x, y = np.ones((4, 5), np.float32), np.array([0, 1, 2, 0])
+    trainer.train_step(x, y)
+    trainer.train_step(x, y)
+    before, count = net.values.copy(), trainer.step_count
+    for bad in (3, -1, 2**40):
+        wrong = y.copy()
+        wrong[2] = bad
+        with pytest.raises(fastbp.DataError, match=f"label {bad} at sample 2"):
+            trainer.train_step(x, wrong)
+    assert np.array_equal(net.values, before)
+    assert trainer.step_count == count
+    trainer.fit(x, y, epochs=2, batch_size=4)
+    loss = trainer.gradients(x, y)[0]
+    assert trainer.train_step(x, y) == pytest.approx(loss, rel=1e-6)

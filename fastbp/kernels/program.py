@@ -68,7 +68,10 @@ PROGRAM, STEPS = 64, 65
 CONTROL = 80
 # Words of a program: addresses and lengths of its tables, bytes of an element.
 TABLE, SCALARS, ROWS, TICKETS, ITEMSIZE = range(5)
-JOB_WORDS = 5
+# What must hold before a run: `LABEL_COUNT` int64 at address LABELS are in 0 .. CLASSES-1.
+LABELS, LABEL_COUNT, CLASSES = range(5, 8)
+JOB_WORDS = 8
+REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
 
@@ -174,12 +177,22 @@ def await_done(control, count):
 
 
 @kernel
+def are_classes(labels, count, classes):
+    """True where 0 <= labels[i] < classes for all i < count."""
+    for i in range(count):
+        if labels[i] < 0 or labels[i] >= classes:
+            return False
+    return True
+
+
+@kernel
 def work(control_address, subject, threads, slot, steps, like):
     """The library's one compiled door: run a program, or help whoever runs one.
 
     control_address: CONTROL words of the pool. like: any pointer of the program's dtype. slot 0
     runs the program whose JOB_WORDS are at address `subject` `steps` times on the calling thread,
     offering tasks to others if `threads` > 1; on return nobody touches the program any more.
+    Returns 0, or REFUSED without having done anything where the job's labels are not classes.
     slot > 0 helps with open jobs of elements of `subject` bytes until `steps` idle turns have
     passed; returns the itemsize of a waiting job of another dtype, else 0.
 
@@ -189,6 +202,8 @@ def work(control_address, subject, threads, slot, steps, like):
     if slot > 0:
         return follow(control, slot, steps, subject, like)
     job = pointer_to(subject, np.int64)
+    if not are_classes(pointer_to(job[LABELS], np.int64), job[LABEL_COUNT], job[CLASSES]):
+        return REFUSED
     rows, tickets = job[ROWS], job[TICKETS]
     if threads == 1:
         code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
