@@ -86,7 +86,7 @@ def transposed(out, x, rows, cols, room, out_step, x_step):
 def tile(c, a, b, start, k, rows, cols, c_step, start_step, floor):
     p = data_pointer(c)
     tile_product(p, c_step, data_pointer(a), tile_rows(p), data_pointer(b), 2 * lanes(p), k,
-                 data_pointer(start), start_step, floor, rows, cols)
+                 data_pointer(start), start_step, floor, rows, cols, p, p, c_step)
 
 
 def plain(function):

@@ -293,7 +293,8 @@ def test_repeated_steps_are_the_steps_of_a_new_trainer():
     y = rng.integers(0, 3, (6, 8))
 
     def weights(change) -> np.ndarray:
-        net = fastbp.Sequential([fastbp.Affine(5, 4, activation="relu"), fastbp.Affine(4, 3)], seed=1)
+        layers = [fastbp.Affine(5, 4, activation="relu"), fastbp.Affine(4, 3)]
+        net = fastbp.Sequential(layers, seed=1)
         trainer = fastbp.Trainer(net, optimizer=fastbp.Adam(0.01))
         for a, b in zip(x, y, strict=True):
             trainer.train_step(change(a), b)

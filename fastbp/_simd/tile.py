@@ -48,16 +48,21 @@ from fastbp._simd.pointer import lanes
 
 # Steps of k between a prefetch and its use: some 200 cycles.
 AHEAD = 16
+# Rows of the tiles that are written next that one sum over k fetches, at most: a tile and the next.
+SOON_ROWS = 28
 
 
 def tile_product(c: Any, c_step: int, a: Any, a_step: int, b: Any, b_step: int, k: int,
-                 start: Any, start_step: int, floor: Any, rows: int, cols: int) -> None:
+                 start: Any, start_step: int, floor: Any, rows: int, cols: int,
+                 soon: Any, also: Any, soon_step: int) -> None:
     """C = max(floor, C0 + A B) for one register tile; the equation and layout are above.
 
     c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0
     repeats one
     row: a bias, or zeros; C itself accumulates). floor: 0 is ReLU, -inf is nothing; NaN passes.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
+    soon, also: two tiles with rows at soon_step that will be written next (C, or what the gradient
+    C is about to update): they are fetched while the sum is on its way.
     """
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
@@ -66,11 +71,18 @@ def tile_product(c: Any, c_step: int, a: Any, a_step: int, b: Any, b_step: int, 
         c.view(i * c_step, cols)[:] = np.where(floor > total, floor, total)
 
 
-@lowers(tile_product, lambda c, cs, a, ast, b, bst, k, s, sst, f, r, n: types.none)
+@lowers(tile_product,
+        lambda c, cs, a, ast, b, bst, k, s, sst, f, r, n, soon, also, step: types.none)
 def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_step: Any, b: Any,
                   b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
-                  rows: Any, cols: Any) -> None:
+                  rows: Any, cols: Any, soon: Any, also: Any, soon_step: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
+    # Which row to fetch at step p of k: p >> slow, at most SOON_ROWS of them.
+    slow = I64(0)
+    for power in range(1, 40):
+        many = builder.icmp_signed(">", k, I64(SOON_ROWS << (power - 1)))
+        slow = builder.select(many, I64(power), slow)
+    fetch = (slow, soon, also, soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
@@ -80,7 +92,7 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_step: A
             block = builder.append_basic_block(f"tile.{height}x{registers}")
             switch.add_case(I64(height + most * (registers - 1)), block)
             builder.position_at_end(block)
-            variant = _Variant(builder, vector, height, registers, cols)
+            variant = _Variant(builder, vector, height, registers, cols, fetch)
             total = variant.sum_over_k(a, a_step, b, b_step, k, variant.load(start, start_step))
             variant.store(c, c_step, total, floor)
             builder.branch(done)
@@ -90,8 +102,9 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_step: A
 class _Variant:
     """The code of one tile shape: `height` rows by `registers` vectors, the last one masked."""
 
-    def __init__(self, builder: Any, vector: Any, height: int, registers: int, cols: Any) -> None:
-        self.builder, self.vector = builder, vector
+    def __init__(self, builder: Any, vector: Any, height: int, registers: int, cols: Any,
+                 fetch: tuple[Any, Any, Any, Any]) -> None:
+        self.builder, self.vector, self.fetch = builder, vector, fetch
         self.height, self.registers = height, registers
         self.last_count = builder.sub(cols, I64(vector.count * (registers - 1)))
 
@@ -134,6 +147,7 @@ class _Variant:
         initial = [I64(0), a, b, *start]
         state = [builder.phi(value.type) for value in initial]
         step, pa, pb = state[:3]
+        self._fetch_row(step)
         total = self._one_k(pa, a_step, pb, b_step, state[3:])
         following = [builder.add(step, I64(1)), builder.gep(pa, [a_step]),
                      builder.gep(pb, [b_step]), *total]
@@ -165,12 +179,22 @@ class _Variant:
                 result.append(multiply_add(builder, left, row[v], total[i * self.registers + v]))
         return result
 
-    def _prefetch(self, where: Any) -> None:
+    def _fetch_row(self, step: Any) -> None:
+        """The lines of one row of the two tiles that are written next."""
+        builder = self.builder
+        slow, soon, also, soon_step = self.fetch
+        row = builder.mul(builder.lshr(step, slow), soon_step)
+        for base in (soon, also):
+            for v in range(self.registers):
+                where = builder.add(row, I64(v * self.vector.count))
+                self._prefetch(builder.gep(base, [where]), write=True)
+
+    def _prefetch(self, where: Any, write: bool = False) -> None:
         """Bring a line into L1; an address behind the operand's end does no harm."""
         byte = ir.IntType(8).as_pointer()
         f = llvm_function(self.builder, "llvm.prefetch.p0", ir.VoidType(), [byte, I32, I32, I32])
-        read, keep, data = I32(0), I32(3), I32(1)
-        self.builder.call(f, [self.builder.bitcast(where, byte), read, keep, data])
+        purpose, keep, data = I32(int(write)), I32(3), I32(1)
+        self.builder.call(f, [self.builder.bitcast(where, byte), purpose, keep, data])
 
 
 def transpose_block(out: Any, out_step: int, x: Any, x_step: int, rows: int, cols: int,

@@ -184,9 +184,9 @@ def gemm_tile(w, r, step, slot, like, tile, tiles, panel, p, down, first_tile):
         a = at(pointer(w[5], like), i + p * a_step)
     b = at(pointer(w[9], like), (panel * w[10] if w[10] else j) + p * w[11])
     target = at(pointer(w[0], like), i * c_step + j)
-    c, step_of_c = target, c_step
+    c, step_of_c, also = target, c_step, target
     if epilogue == UPDATE:
-        c, step_of_c = private, width
+        c, step_of_c, also = private, width, at(pointer(w[22], like), i * c_step + j)
     start, start_step = c, step_of_c
     if p == 0:
         if w[15] == FROM_ROW:
@@ -194,7 +194,8 @@ def gemm_tile(w, r, step, slot, like, tile, tiles, panel, p, down, first_tile):
         elif w[15] == FROM_ZERO:
             start, start_step = pointer(w[16], like), 0
     floor = scalar(like, r[0]) if is_last else scalar(like, -np.inf)
-    tile_product(c, step_of_c, a, a_step, b, w[11], count, start, start_step, floor, rows, cols)
+    tile_product(c, step_of_c, a, a_step, b, w[11], count, start, start_step, floor, rows, cols,
+                 target, also, c_step)
     if is_last and epilogue != PLAIN:
         finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down,
                     tile == first_tile)
