@@ -65,7 +65,12 @@ GEMM = Instruction(
 def cut(total, parts, number):
     """Where part `number` of `total` items begins when they are divided evenly into `parts`."""
     base = total // parts
-    extra = total - base * parts
+    return begin_of(base, total - base * parts, number)
+
+
+@kernel
+def begin_of(base, extra, number):
+    """Where part `number` begins when the first `extra` parts have `base` + 1 items, not `base`."""
     return number * base + min(number, extra)
 
 
@@ -144,12 +149,16 @@ def run_gemm(w, r, task, step, slot, like):
     down, across = task % w[12], task // w[12]
     first_tile, last_tile = cut(tiles, w[12], down), cut(tiles, w[12], down + 1)
     first_panel, last_panel = cut(panels, w[13], across), cut(panels, w[13], across + 1)
+    base = m // tiles
+    extra = m - base * tiles
     for p in range(0, max(k, 1), k_block):
         if w[8] == 0:
             pack_tiles(w, slot, like, first_tile, last_tile, tiles, p)
         for panel in range(first_panel, last_panel):
             for tile in range(first_tile, last_tile):
-                gemm_tile(w, r, step, slot, like, tile, tiles, panel, p, down, first_tile)
+                i = begin_of(base, extra, tile)
+                rows = begin_of(base, extra, tile + 1) - i
+                gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, tile - first_tile)
 
 
 @kernel
@@ -167,19 +176,22 @@ def pack_tiles(w, slot, like, first_tile, last_tile, tiles, p):
 
 
 @kernel
-def gemm_tile(w, r, step, slot, like, tile, tiles, panel, p, down, first_tile):
-    """C's tile at (tile, panel): k block p is added, and after the last the epilogue is run."""
+def gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, number):
+    """Rows i .. i+rows-1 of a panel of C: k block p is added, after the last comes the epilogue.
+
+    number: of the tile within its task.
+    """
     height, width = tile_rows(like), 2 * lanes(like)
-    c_step, m, n, k, k_block, epilogue = w[1], w[2], w[3], w[4], w[14], w[17]
-    i, j = cut(m, tiles, tile), panel * width
-    rows, cols = cut(m, tiles, tile + 1) - i, min(n - j, width)
+    c_step, n, k, k_block, epilogue = w[1], w[3], w[4], w[14], w[17]
+    j = panel * width
+    cols = min(n - j, width)
     count = min(k_block, k - p)
     is_last = p + count >= k
     private = at(pointer(w[26], like), slot * w[27])
     a_step = w[7]
     if w[8] == 0:
         a_step = packed_rows(like)
-        a = at(private, height * width + (tile - first_tile) * a_step * k_block)
+        a = at(private, height * width + number * a_step * k_block)
     else:
         a = at(pointer(w[5], like), i + p * a_step)
     b = at(pointer(w[9], like), (panel * w[10] if w[10] else j) + p * w[11])
@@ -197,8 +209,7 @@ def gemm_tile(w, r, step, slot, like, tile, tiles, panel, p, down, first_tile):
     tile_product(c, step_of_c, a, a_step, b, w[11], count, start, start_step, floor, rows, cols,
                  target, also, c_step)
     if is_last and epilogue != PLAIN:
-        finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down,
-                    tile == first_tile)
+        finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down, number == 0)
 
 
 @kernel

@@ -122,37 +122,35 @@ def _adam_step(w, g, a, b, c):
 def _sweep(rule, slots):
     """The kernel that applies `rule` to each register of a (rows, cols) block.
 
-    A factory because a kernel passed as an argument could not be kept in the compile cache.
+    A factory, so that each rule's loop is compiled with the rule inside it.
     """
+
+    @kernel
+    def apply(w, a, b, g, i, n, c):
+        p = load(w, i, n)
+        q = load(a, i, n) if slots > 0 else p
+        s = load(b, i, n) if slots > 1 else p
+        p, q, s = rule(p, load(g, i, n) * c[_SCALE], q, s, c)
+        store(w, i, p, n)
+        if slots > 0:
+            store(a, i, q, n)
+        if slots > 1:
+            store(b, i, s, n)
 
     @kernel
     def sweep(w, w_step, s1, s1_step, s2, s2_step, g, g_step, rows, cols, c):
         width = lanes(w)
         for r in range(rows):
-            wr, ar, br = at(w, r * w_step), at(s1, r * s1_step), at(s2, r * s2_step)
-            gr = at(g, r * g_step)
-            for i in range(0, cols - width + 1, width):
-                p = load(wr, i, None)
-                a = load(ar, i, None) if slots > 0 else p
-                b = load(br, i, None) if slots > 1 else p
-                p, a, b = rule(p, load(gr, i, None) * c[_SCALE], a, b, c)
-                store(wr, i, p, None)
-                if slots > 0:
-                    store(ar, i, a, None)
-                if slots > 1:
-                    store(br, i, b, None)
-            n = cols % width
-            if n > 0:
-                i = cols - n
-                p = load(wr, i, n)
-                a = load(ar, i, n) if slots > 0 else p
-                b = load(br, i, n) if slots > 1 else p
-                p, a, b = rule(p, load(gr, i, n) * c[_SCALE], a, b, c)
-                store(wr, i, p, n)
-                if slots > 0:
-                    store(ar, i, a, n)
-                if slots > 1:
-                    store(br, i, b, n)
+            p, g_row = at(w, r * w_step), at(g, r * g_step)
+            a, b = at(s1, r * s1_step), at(s2, r * s2_step)
+            if cols == 2 * width:  # a tile of a matmul
+                apply(p, a, b, g_row, 0, None, c)
+                apply(p, a, b, g_row, width, None, c)
+            else:
+                for i in range(0, cols - width + 1, width):
+                    apply(p, a, b, g_row, i, None, c)
+                if cols % width > 0:
+                    apply(p, a, b, g_row, cols - cols % width, cols % width, c)
 
     return sweep
 
