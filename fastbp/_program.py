@@ -13,6 +13,7 @@ from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view
 from fastbp.kernels._instruction import HEADER, REALS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
+    FLUSH,
     ITEMSIZE,
     JOB_WORDS,
     LABEL_COUNT,
@@ -137,7 +138,8 @@ class Program:
     belongs to the program, and `keep` ties an array's life to it.
     """
 
-    def __init__(self, dtype: Any, memory: Memory | None = None) -> None:
+    def __init__(self, dtype: Any, memory: Memory | None = None, *, flush: bool = False) -> None:
+        """flush: take subnormal numbers as zero (see _simd/control.py)."""
         self.dtype = np.dtype(dtype)
         self.memory = memory or Memory()
         # Rows in the order OP, TASKS, FIRST, WAIT, words (kernels/_instruction.py).
@@ -148,6 +150,7 @@ class Program:
         self._tickets = 0
         self._finished: tuple[np.ndarray, np.ndarray] | None = None
         self._job = np.zeros(JOB_WORDS, np.int64)
+        self._job[FLUSH] = flush
         self._job_address = address_of(self._job)
         self._job_words = flat_view(self._job)
 

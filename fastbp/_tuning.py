@@ -23,6 +23,10 @@ class GemmBlocks:
     tasks: int = 32
     # A task below this many FLOPs (some 10 us) costs more to hand out than it gains.
     task_flops: int = 2_000_000
+    # Steps of k that storing a tile and its epilogue take.
+    tile_ends: int = 32
+    # From so many tiles on their number is made a multiple of 4.
+    shared_tiles: int = 12
     # Longest k that a tile sums at once: 192 to 1024 differ by less than 3 %.
     k_most: int = 1024
     # Elements of packed operands that exist at once (float32: 256 MB).

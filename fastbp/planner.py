@@ -62,7 +62,7 @@ class Plan:
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.dtype, self.seed = network.dtype, network.seed
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
-        self.program = Program(self.dtype)
+        self.program = Program(self.dtype, flush=True)
         self.segments: list[Program | Callable[[], None]] = [self.program]
         self.values: dict[int, Operand] = {}
         self.saved: dict[int, Any] = {}
@@ -239,7 +239,7 @@ class Plan:
 
     def call(self, function: Callable[[], None]) -> None:
         """Run Python code here: the program is split around it."""
-        self.program = Program(self.dtype)
+        self.program = Program(self.dtype, flush=True)
         self.segments += [function, self.program]
 
     @property

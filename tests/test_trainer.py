@@ -18,6 +18,7 @@ import reference
 
 import fastbp
 from fastbp import callbacks, schedules
+from fastbp._jit import DISABLED
 from fastbp.kernels.program import work
 
 OPTIMIZERS = [
@@ -322,3 +323,19 @@ def test_repeated_steps_check_labels_and_survive_a_fit():
     trainer.fit(x, y, epochs=2, batch_size=4)
     loss = trainer.gradients(x, y)[0]
     assert trainer.train_step(x, y) == pytest.approx(loss, rel=1e-6)
+
+
+@pytest.mark.skipif(DISABLED, reason="plain Python has no say in how the processor rounds")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_training_takes_subnormal_numbers_as_zero(threads):
+    """Decayed velocities would slow a step down by half; and Python's own numbers stay whole."""
+    net = fastbp.Sequential([fastbp.Affine(64, 512), fastbp.Affine(512, 3)], seed=0)
+    trainer = fastbp.Trainer(net, optimizer=fastbp.SGD(0.1, momentum=0.9))
+    trainer.slots[0][...] = 1e-40
+    net.values[...] = 0.0
+    with fastbp.threads(threads, oversubscribe=True):
+        trainer.train_step(np.zeros((300, 64), np.float32), np.zeros(300, np.int64))
+    velocity = net.layout.views(trainer.slots[0])
+    assert np.all(velocity["0.w"] == 0.0)
+    assert np.all(velocity["1.w"] == 0.0)
+    assert np.float32(1e-40) * np.float32(0.5) != 0.0

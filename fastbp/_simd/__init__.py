@@ -5,6 +5,7 @@ The only folder that imports llvmlite. Everything here is called from kernels.
 
 from fastbp._simd.atomic import fetch_add, load_acquire, pause, yield_processor
 from fastbp._simd.bits import bits_of, counter, float_of_bits, to_float, to_integer
+from fastbp._simd.control import flush_subnormals, restore_subnormals
 from fastbp._simd.guard import OutOfBoundsError, guarded
 from fastbp._simd.machine import Machine, machine
 from fastbp._simd.pointer import (
@@ -36,9 +37,9 @@ from fastbp._simd.vector import (
 
 __all__ = [
     "Machine", "OutOfBoundsError", "Pointer", "absolute", "any_lane", "at", "bits_of", "counter",
-    "data_pointer", "fetch_add", "float_of_bits", "fma", "guarded", "lane_max", "lane_sum",
-    "lanes", "load", "load_acquire", "load_as", "machine", "maximum", "minimum", "pause",
-    "pointer", "pointer_to", "scalar", "select", "splat", "sqrt", "store",
-    "tile_product", "tile_rows", "to_float", "to_integer", "transpose_block",
+    "data_pointer", "fetch_add", "float_of_bits", "flush_subnormals", "fma", "guarded", "lane_max",
+    "lane_sum", "lanes", "load", "load_acquire", "load_as", "machine", "maximum", "minimum",
+    "pause", "pointer", "pointer_to", "restore_subnormals", "scalar", "select", "splat", "sqrt",
+    "store", "tile_product", "tile_rows", "to_float", "to_integer", "transpose_block",
     "yield_processor",
 ]

@@ -66,14 +66,25 @@ def _room(itemsize: int) -> int:
     return SLOT_BYTES // itemsize - height * width
 
 
+def tile_count(m: int, itemsize: int) -> int:
+    """How many tiles m rows are cut into; from SHARED_TILES on a multiple of 4.
+
+    19 tiles are 10 for one thread and 9 for another; 20, a little lower, are 10 each.
+    """
+    tiles = -(-m // registers(itemsize)[0])
+    return -(-tiles // 4) * 4 if tiles >= GEMM_BLOCKS.shared_tiles else tiles
+
+
 def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> Grid:
     """How an (m, n, k) product is divided into tasks, by its size alone."""
     blocks = GEMM_BLOCKS
-    height, width = registers(itemsize)
-    tiles, panels = -(-m // height), -(-n // width)
+    width = registers(itemsize)[1]
+    tiles, panels = tile_count(m, itemsize), -(-n // width)
     fit = _room(itemsize) // (_packed_rows(itemsize) * (k_block or k_split(k, itemsize)))
     least = -(-tiles // max(1, fit))
-    worth = max(1, min(2 * m * n * k // blocks.task_flops, blocks.tasks))
+    # A panel takes its time however few columns it has, and so do the ends of a tile.
+    flops = 2 * m * panels * width * (k + blocks.tile_ends)
+    worth = max(1, min(flops // blocks.task_flops, blocks.tasks))
     across = min(-(-panels // blocks.task_panels), worth)
     down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
     if down * across > worth < blocks.tasks:
@@ -110,10 +121,10 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
     """One k range, all of whose packed B exists at once."""
     m, n, k = c.rows, c.cols, a.cols
     itemsize = program.dtype.itemsize
-    height, width = registers(itemsize)
+    width = registers(itemsize)[1]
     k_block = max(k, 1) if finish.epilogue == UPDATE else k_split(k, itemsize)
     down, across = grid(m, n, k, itemsize, k_block)
-    tiles, panels = -(-m // height), -(-n // width)
+    tiles, panels = tile_count(m, itemsize), -(-n // width)
     in_place = a.row_step == 1 and (panels <= GEMM_BLOCKS.direct_reuse or _is_small(a, itemsize))
     before = program.size
     b_base, b_panel, b_step = _columns(program, b, tiles, overlap)
@@ -128,7 +139,7 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
         start_kind=start, start=bias if start == FROM_ROW else program.zeros,
         epilogue=finish.epilogue, kind=finish.kind, other=other.address,
         other_step=other.row_step, sums=finish.sums, slot1=finish.slots[0], slot2=finish.slots[1],
-        hyper=finish.hyper, rates=finish.rates, scratch=scratch, slot_size=slot_size,
+        hyper=finish.hyper, rates=finish.rates, scratch=scratch, slot_size=slot_size, tiles=tiles,
         floor=floor, slope=finish.slope)
 
 

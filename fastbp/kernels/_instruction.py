@@ -13,7 +13,7 @@ kernel and one `run_name(w, r, task, step, slot, like)` that does piece `task` o
 
 from __future__ import annotations
 
-WORDS = 28
+WORDS = 30
 REALS = 8
 # Columns of the instruction table before the words.
 OP, TASKS, FIRST, WAIT = range(4)

@@ -4,7 +4,8 @@
 
 Design
   * Rows of C are cut into tiles of at most MR = tile_rows rows, divided evenly (13 and 14 rather
-    than 14, 14, ..., 4), columns into panels of NR = 2 registers. `tile_product` computes one tile.
+    than 14, 14, ..., 4) into a number of tiles that threads can share evenly; columns into panels
+    of NR = 2 registers. `tile_product` computes one tile.
   * A task is a group of tiles x a group of panels, the same for any number of threads. Inside it
     the loops run k block - panel - tile: a panel of B stays in L1 while tiles of A stream from L2.
   * A is packed by the task that uses it, into its thread's own memory, so it is in that core's L2
@@ -56,7 +57,7 @@ GEMM = Instruction(
     "gemm",
     "c c_step m n k a a_lane_step a_k_step a_in_place b b_panel b_step row_groups col_groups "
     "k_block start_kind start epilogue kind other other_step sums slot1 slot2 hyper rates "
-    "scratch slot_size",
+    "scratch slot_size tiles",
     "floor slope",
 )
 
@@ -143,9 +144,8 @@ def run_pack(w, r, task, step, slot, like):
 @kernel
 def run_gemm(w, r, task, step, slot, like):
     """One group of tiles x panels of C; see the module's equation and design."""
-    height, width = tile_rows(like), 2 * lanes(like)
-    m, n, k, k_block = w[2], w[3], w[4], w[14]
-    tiles, panels = (m + height - 1) // height, (n + width - 1) // width
+    m, n, k, k_block, tiles = w[2], w[3], w[4], w[14], w[28]
+    panels = (n + 2 * lanes(like) - 1) // (2 * lanes(like))
     down, across = task % w[12], task // w[12]
     first_tile, last_tile = cut(tiles, w[12], down), cut(tiles, w[12], down + 1)
     first_panel, last_panel = cut(panels, w[13], across), cut(panels, w[13], across + 1)

@@ -20,9 +20,11 @@ from fastbp._jit import kernel
 from fastbp._simd import (
     at,
     fetch_add,
+    flush_subnormals,
     load_acquire,
     pause,
     pointer_to,
+    restore_subnormals,
     yield_processor,
 )
 from fastbp.kernels import (
@@ -70,7 +72,9 @@ CONTROL = 80
 TABLE, SCALARS, ROWS, TICKETS, ITEMSIZE = range(5)
 # What must hold before a run: `LABEL_COUNT` int64 at address LABELS are in 0 .. CLASSES-1.
 LABELS, LABEL_COUNT, CLASSES = range(5, 8)
-JOB_WORDS = 8
+# Not 0: subnormal numbers are taken as zero.
+FLUSH = 8
+JOB_WORDS = 9
 REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
@@ -135,8 +139,10 @@ def run_task(code, reals, row, task, step, slot, like):
 
 
 @kernel
-def run_alone(code, reals, rows, steps, slot, like):
+def run_alone(job, steps, slot, like):
     """Every task in order on this thread."""
+    code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
+    rows = job[ROWS]
     for step in range(steps):
         for row in range(rows):
             for task in range(code[row * ROW + TASKS]):
@@ -144,9 +150,8 @@ def run_alone(code, reals, rows, steps, slot, like):
 
 
 @kernel
-def run_shared(control, slot, like):
+def run_shared(control, job, steps, slot, like):
     """Draw tickets until none is left; returns without waiting for other threads' tasks."""
-    job, steps = pointer_to(control[PROGRAM], np.int64), control[STEPS]
     code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
     rows, tickets = job[ROWS], job[TICKETS]
     row, step = 0, 0
@@ -177,6 +182,20 @@ def await_done(control, count):
 
 
 @kernel
+def take_part(control, job, steps, shared, slot, like):
+    """This thread's part of a job, with the job's way of treating subnormal numbers."""
+    before = 0
+    if job[FLUSH] != 0:
+        before = flush_subnormals()
+    if shared:
+        run_shared(control, job, steps, slot, like)
+    else:
+        run_alone(job, steps, slot, like)
+    if job[FLUSH] != 0:
+        restore_subnormals(before)
+
+
+@kernel
 def are_classes(labels, count, classes):
     """True where 0 <= labels[i] < classes for all i < count."""
     for i in range(count):
@@ -204,17 +223,15 @@ def work(control_address, subject, threads, slot, steps, like):
     job = pointer_to(subject, np.int64)
     if not are_classes(pointer_to(job[LABELS], np.int64), job[LABEL_COUNT], job[CLASSES]):
         return REFUSED
-    rows, tickets = job[ROWS], job[TICKETS]
     if threads == 1:
-        code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
-        run_alone(code, reals, rows, steps, slot, like)
+        take_part(control, job, steps, False, slot, like)
         return 0
     control[TICKET] = 0
     control[DONE] = 0
     control[PROGRAM], control[STEPS] = subject, steps
     fetch_add(control, JOB, 1)  # odd: open
-    run_shared(control, slot, like)
-    await_done(control, tickets * steps)
+    take_part(control, job, steps, True, slot, like)
+    await_done(control, job[TICKETS] * steps)
     fetch_add(control, JOB, 1)  # even: closed; nobody joins any more
     spins = 0
     while load_acquire(control, ACTIVE) > 0:
@@ -237,11 +254,11 @@ def follow(control, slot, spins, itemsize, like):
         fetch_add(control, ACTIVE, 1)
         other = 0
         if load_acquire(control, JOB) == job:  # still open, so its caller waits for us
-            wanted = pointer_to(control[PROGRAM], np.int64)[ITEMSIZE]
-            if wanted == itemsize:
-                run_shared(control, slot, like)
+            program = pointer_to(control[PROGRAM], np.int64)
+            if program[ITEMSIZE] == itemsize:
+                take_part(control, program, control[STEPS], True, slot, like)
             else:
-                other = wanted
+                other = program[ITEMSIZE]
         fetch_add(control, ACTIVE, -1)
         if other != 0:
             return other
