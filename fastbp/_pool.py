@@ -88,10 +88,14 @@ class Pool:
 _pool = Pool()
 
 
-def run(job: int, steps: int, dtype: np.dtype, divisible: bool) -> bool:
+def run(job: int, steps: int, dtype: np.dtype) -> bool:
     """Run a program `steps` times; see `Program.run`. `job` is the address of its JOB_WORDS."""
-    threads = _runtime.thread_count() if divisible else 1
-    return _pool.run(job, steps, dtype, threads) != program.REFUSED
+    return _pool.run(job, steps, dtype, _runtime.thread_count()) != program.REFUSED
+
+
+def run_alone(job: int, steps: int, dtype: np.dtype) -> bool:
+    """`run` on the calling thread; the pool is not asked."""
+    return work(dtype)(0, job, 1, 0, steps) != program.REFUSED
 
 
 def _renew() -> None:

@@ -86,14 +86,18 @@ class Memory:
         self._block = allocate(0, np.uint8)
         self._used = 0
         self._large: list[np.ndarray] = []
+        # How often the memory of workspaces has moved.
+        self.generation = 0
 
     def take(self, size: int) -> int:
         """Address of `size` bytes, of undefined content, until `reset`."""
         size = -(-size // ALIGNMENT) * ALIGNMENT
         if self._used + size > len(self._block):
             self._large.append(self._block)
-            self._block = allocate(max(2 * len(self._block), size, 1 << 16), np.uint8)
+            more = min(2 * len(self._block), KEPT_BYTES)
+            self._block = allocate(max(more, size, 1 << 16), np.uint8)
             self._used = 0
+            self.generation += 1
         self._used += size
         return address_of(self._block) + self._used - size
 
@@ -103,7 +107,7 @@ class Memory:
         self._used = 0
         if len(self._block) > KEPT_BYTES:
             self._block = allocate(0, np.uint8)
-
+            self.generation += 1
 
     def blocks(self) -> list[np.ndarray]:
         """All memory there is, for bounds checks."""
@@ -122,13 +126,12 @@ class Memory:
 _local = threading.local()
 
 
-def local_program(dtype: Any) -> Program:
-    """An empty program whose memory is this Python thread's own, valid until the next call."""
-    memory = getattr(_local, "memory", None)
+def local_memory() -> Memory:
+    """The memory in which this Python thread's `ops` take turns."""
+    memory: Memory | None = getattr(_local, "memory", None)
     if memory is None:
         memory = _local.memory = Memory()
-    memory.reset()
-    return Program(dtype, memory)
+    return memory
 
 
 class Program:
@@ -196,8 +199,8 @@ class Program:
     def workspace(self, count: int, dtype: Any = None) -> int:
         """Address of `count` elements (of the program's dtype unless told), 64-byte aligned.
 
-        Their content is undefined; they live as long as the program (`local_program`: until the
-        next).
+        Their content is undefined at the start of a run; they live as long as the memory does not
+        move.
         """
         return self.memory.take(int(count) * np.dtype(dtype or self.dtype).itemsize)
 
@@ -229,6 +232,12 @@ class Program:
         job = self._job_words
         job[LABELS], job[LABEL_COUNT], job[CLASSES] = address, count, classes
 
+    @property
+    def required_labels(self) -> tuple[int, int, int]:
+        """What `require_labels` was told."""
+        job = self._job_words
+        return job[LABELS], job[LABEL_COUNT], job[CLASSES]
+
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """(instruction table, scalar table), as the executor takes them; no more can be emitted."""
         if self._finished is None:
@@ -249,5 +258,6 @@ class Program:
         if self._finished is None:
             self.tables()
         rows = len(self._rows)
-        divisible = parallel and self._tickets > rows
-        return rows == 0 or _pool.run(self._job_address, steps, self.dtype, divisible)
+        if parallel and self._tickets > rows:
+            return _pool.run(self._job_address, steps, self.dtype)
+        return rows == 0 or _pool.run_alone(self._job_address, steps, self.dtype)

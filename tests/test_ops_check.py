@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastbp import ops
-from fastbp._errors import DTypeError, ShapeError
+from fastbp._errors import ArgumentError, DataError, DTypeError, ShapeError
 from fastbp.ops import _check, _plans
 
 
@@ -92,3 +92,64 @@ def test_threads_of_python_do_not_share_plans():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_a_plan_whose_memory_moved_is_made_anew(rng):
+    """A small product, a large one (its workspace moves the memory), the small one again."""
+    a, b = rng.random((40, 300)), rng.random((300, 70))
+    first = ops.matmul(a, b)
+    large = rng.random((90, 2000)), rng.random((2000, 600))
+    assert np.allclose(ops.matmul(*large), large[0] @ large[1], rtol=1e-12)
+    assert np.array_equal(ops.matmul(a, b), first)
+    again = ops.matmul(*large)
+    ops.matmul(rng.random((50, 9)), rng.random((9, 33)))
+    assert np.array_equal(ops.matmul(*large), again)
+
+
+def test_a_repeated_product_is_checked_as_the_first_one(rng):
+    """The short way through `matmul` knows shapes; memory may still overlap or be read-only."""
+    a, b = rng.random((6, 6)).astype(np.float32), rng.random((6, 6)).astype(np.float32)
+    expected = ops.matmul(a, b)
+    out = np.empty_like(a)
+    for _ in range(3):
+        assert np.array_equal(ops.matmul(a, b), expected)
+        assert ops.matmul(a, b, out=out) is out
+        assert np.array_equal(out, expected)
+    over = a.copy()
+    assert np.array_equal(ops.matmul(over, b, out=over), expected)
+    out.flags.writeable = False
+    with pytest.raises(ArgumentError, match="read-only"):
+        ops.matmul(a, b, out=out)
+    bytes_ = np.zeros(6 * 6 * 4 + 1, np.uint8)
+    unaligned = bytes_[1:].view(np.float32).reshape(6, 6)
+    unaligned[...] = a
+    assert np.array_equal(ops.matmul(unaligned, b), expected)
+    shifted = np.zeros(50, np.float32)
+    left, into = shifted[:36].reshape(6, 6), shifted[10:46].reshape(6, 6)
+    left[...] = a
+    ops.matmul(left, b, out=into)
+    assert np.array_equal(into, expected)
+
+
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "hinge", "sigmoid_cross_entropy",
+                                  "mean_squared_error", "mean_absolute_error", "huber"])
+def test_gradients_of_losses_go_where_they_are_wanted(loss, rng):
+    function = getattr(ops, loss)
+    x = rng.normal(size=(7, 5)).astype(np.float32)
+    labels = loss in ("softmax_cross_entropy", "hinge")
+    target = rng.integers(0, 5, 7) if labels else rng.random((7, 5)).astype(np.float32)
+    value, expected = function(x, target)
+    again, gradient = function(x, target)
+    assert (again, gradient.tolist()) == (value, expected.tolist())
+    out, strided = np.empty_like(x), np.zeros((7, 10), np.float32)
+    for into in (out, strided[:, ::2], x.copy()):
+        given = into if into.base is None and into is not out else x
+        assert function(given, target, out=into)[1] is into
+        assert np.array_equal(into, expected)
+    with pytest.raises(ShapeError, match="out with shape"):
+        function(x, target, out=np.empty((5, 7), np.float32))
+    if labels:
+        for bad in (5, -1):
+            target[3] = bad
+            with pytest.raises(DataError, match=rf"target\[3\] is {bad}"):
+                function(x, target)

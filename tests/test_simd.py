@@ -29,7 +29,6 @@ from fastbp._simd import (
     sqrt,
     store,
     tile_product,
-    tile_rows,
     to_float,
     to_integer,
     transpose_block,
@@ -83,9 +82,9 @@ def transposed(out, x, rows, cols, room, out_step, x_step):
 
 
 @entry
-def tile(c, a, b, start, k, rows, cols, c_step, start_step, floor):
+def tile(c, a, a_row, a_step, b, start, k, rows, cols, c_step, start_step, floor):
     p = data_pointer(c)
-    tile_product(p, c_step, data_pointer(a), tile_rows(p), data_pointer(b), 2 * lanes(p), k,
+    tile_product(p, c_step, data_pointer(a), a_row, a_step, data_pointer(b), 2 * lanes(p), k,
                  data_pointer(start), start_step, floor, rows, cols, p, p, c_step)
 
 
@@ -164,21 +163,24 @@ def test_register_tile_of_every_size(dtype, rng):
     height, across = machine().tile_rows, 2 * width(dtype)
     for rows in range(1, height + 1):
         for cols in range(1, across + 1):
-            for k in (0, 1, 3):
+            for k in (0, 1, 3, 4, 9):
                 a = rng.integers(-2, 3, (k, height)).astype(dtype)
                 b = rng.integers(-2, 3, (k, across)).astype(dtype)
                 start = rng.integers(-9, 9, (rows, cols)).astype(dtype)
-                c = conditions.Output((rows, cols), dtype, "C gap")
-                tile(c.array, a, b, start, k, rows, cols, cols + 3, cols, dtype(-2))
                 expected = np.maximum(start + a[:, :rows].T @ b[:, :cols], -2)
-                assert np.array_equal(c.array, expected), (rows, cols, k)
-                c.assert_only_array_written()
+                by_rows = np.ascontiguousarray(a.T)
+                for left, a_row, a_step in ((a, 1, height), (by_rows, max(k, 1), 1)):
+                    c = conditions.Output((rows, cols), dtype, "C gap")
+                    tile(c.array, left, a_row, a_step, b, start, k, rows, cols, cols + 3, cols,
+                         dtype(-2))
+                    assert np.array_equal(c.array, expected), (rows, cols, k, a_row)
+                    c.assert_only_array_written()
 
 
 def test_relu_floor_lets_nan_pass():
     start = np.array([[np.nan, -1.0, 2.0]], np.float32)
     c, none = np.zeros((1, 3), np.float32), np.zeros((1, 64), np.float32)
-    tile(c, none, none, start, 0, 1, 3, 3, 3, np.float32(0))
+    tile(c, none, 1, 1, none, start, 0, 1, 3, 3, 3, np.float32(0))
     assert np.array_equal(c, [[np.nan, 0, 2]], equal_nan=True)
 
 

@@ -9,6 +9,8 @@ lie), B one row of up to two registers contiguous for each k (`B[k*b_step + j]`)
 
     a:  | k=0: i=0..13 | k=1: i=0..13 | ...      b:  | k=0: j=0..31 | k=1: j=0..31 | ...
 
+Or A lies by rows (`A[i*a_row + k]`), for products too small to be worth packing.
+
 Each element of C is summed over k in order, from C0 on, so its bits depend on nothing but
 its own row and column. Edges: a variant for each number of rows and for one or two registers
 of columns; only the last register of a row of C is masked. B is read in full registers, so
@@ -29,6 +31,7 @@ import numpy as np
 from llvmlite import ir
 
 from fastbp._simd._emit import (
+    I1,
     I32,
     I64,
     llvm_function,
@@ -50,12 +53,12 @@ from fastbp._simd.pointer import lanes
 # Steps of k between a prefetch and its use: some 200 cycles.
 AHEAD = 16
 # Rows of the tiles that are written next that one sum over k fetches, at most: a tile and the next.
-SOON_ROWS = 28
+SOON_ROWS = 32
 # Steps of k in one turn of the loop (a power of two).
 UNROLL = 4
 
 
-def tile_product(c: Any, c_step: int, a: Any, a_step: int, b: Any, b_step: int, k: int,
+def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b_step: int, k: int,
                  start: Any, start_step: int, floor: Any, rows: int, cols: int,
                  soon: Any, also: Any, soon_step: int) -> None:
     """C = max(floor, C0 + A B) for one register tile; the equation and layout are above.
@@ -63,6 +66,7 @@ def tile_product(c: Any, c_step: int, a: Any, a_step: int, b: Any, b_step: int, 
     c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0
     repeats one
     row: a bias, or zeros; C itself accumulates). floor: 0 is ReLU, -inf is nothing; NaN passes.
+    a_row, a_step: steps of A between rows of C and between elements of a sum; one of them is 1.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
     soon, also: two tiles with rows at soon_step that will be written next (C, or what the gradient
     C is about to update): they are fetched while the sum is on its way.
@@ -70,36 +74,79 @@ def tile_product(c: Any, c_step: int, a: Any, a_step: int, b: Any, b_step: int, 
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
         for p in range(k):
-            total = a[p * a_step + i] * b.view(p * b_step, cols) + total
+            total = a[p * a_step + i * a_row] * b.view(p * b_step, cols) + total
         c.view(i * c_step, cols)[:] = np.where(floor > total, floor, total)
 
 
 @lowers(tile_product,
-        lambda c, cs, a, ast, b, bst, k, s, sst, f, r, n, soon, also, step: types.none)
-def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_step: Any, b: Any,
-                  b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
+        lambda c, cs, a, ar, ast, b, bst, k, s, sst, f, r, n, soon, also, step: types.none)
+def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: Any, a_step: Any,
+                  b: Any, b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
                   rows: Any, cols: Any, soon: Any, also: Any, soon_step: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
-    # Which row to fetch at step p of k: p >> slow, at most SOON_ROWS of them.
-    slow = I64(0)
-    for power in range(1, 40):
-        many = builder.icmp_signed(">", k, I64(SOON_ROWS << (power - 1)))
-        slow = builder.select(many, I64(power), slow)
+    # Which row to fetch at step p of k: p >> slow, less than SOON_ROWS.
+    bits = llvm_function(builder, "llvm.ctlz.i64", I64, [I64, I1])
+    size = builder.sub(I64(64), builder.call(bits, [builder.sub(k, I64(1)), I1(0)]))
+    over = builder.sub(size, I64(SOON_ROWS.bit_length() - 1))
+    slow = builder.select(builder.icmp_signed(">", over, I64(0)), over, I64(0))
     fetch = (slow, soon, also, soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
-    switch = builder.switch(builder.add(rows, builder.select(wide, I64(most), I64(0))), done)
-    for registers in (1, 2):
-        for height in range(1, most + 1):
-            block = builder.append_basic_block(f"tile.{height}x{registers}")
-            switch.add_case(I64(height + most * (registers - 1)), block)
-            builder.position_at_end(block)
-            variant = _Variant(builder, vector, height, registers, cols, fetch)
-            total = variant.sum_over_k(a, a_step, b, b_step, k, variant.load(start, start_step))
-            variant.store(c, c_step, total, floor)
-            builder.branch(done)
+    by_rows = builder.icmp_signed("!=", a_row, I64(1))
+    number = builder.add(rows, builder.add(builder.select(wide, I64(most), I64(0)),
+                                           builder.select(by_rows, I64(2 * most), I64(0))))
+    switch = builder.switch(number, done)
+    for case in range(4 * most):
+        height, registers, packed = case % most + 1, case // most % 2 + 1, case < 2 * most
+        block = builder.append_basic_block(f"tile.{height}x{registers}")
+        switch.add_case(I64(case + 1), block)
+        builder.position_at_end(block)
+        variant = _Variant(builder, vector, height, registers, cols, fetch)
+        left = _Packed(a, a_step, height) if packed else _ByRows(builder, a, a_row, height)
+        total = variant.sum_over_k(left, b, b_step, k, variant.load(start, start_step))
+        variant.store(c, c_step, total, floor)
+        builder.branch(done)
     builder.position_at_end(done)
+
+
+class _Packed:
+    """A with the elements for all rows of C side by side: one pointer."""
+
+    unroll = UNROLL
+
+    def __init__(self, a: Any, a_step: Any, height: int) -> None:
+        self.pointers, self.step, self.height = [a], a_step, height
+
+    def places(self, builder: Any, pointers: list[Any]) -> list[Any]:
+        """Addresses of the elements for one k."""
+        return [builder.gep(pointers[0], [I64(i)]) for i in range(self.height)]
+
+    def ahead(self, builder: Any, pointers: list[Any]) -> list[Any]:
+        """What to prefetch."""
+        return [builder.gep(pointers[0], [builder.mul(I64(AHEAD), self.step)])]
+
+
+class _ByRows:
+    """A as it lies, k contiguous: a pointer for three rows, which x86 addresses from one."""
+
+    unroll = 1
+
+    def __init__(self, builder: Any, a: Any, a_row: Any, height: int) -> None:
+        self.row, self.step, self.height = a_row, I64(1), height
+        rows = [builder.gep(a, [builder.mul(I64(i), a_row)]) for i in range(0, height, 3)]
+        # LLVM must not know how they are related: it would compute them anew from one, and spill.
+        kind = ir.FunctionType(a.type, [a.type])
+        self.pointers = [builder.asm(kind, "", "=r,0", [row], False) for row in rows]
+
+    def places(self, builder: Any, pointers: list[Any]) -> list[Any]:
+        """Addresses of the elements for one k."""
+        return [builder.gep(pointers[i // 3], [builder.mul(I64(i % 3), self.row)])
+                for i in range(self.height)]
+
+    def ahead(self, builder: Any, pointers: list[Any]) -> list[Any]:
+        """Nothing to prefetch: rows are short, or their streams are the hardware's to follow."""
+        return []
 
 
 class _Variant:
@@ -138,18 +185,16 @@ class _Variant:
             else:
                 vector_store(builder, value, where)
 
-    def sum_over_k(self, a: Any, a_step: Any, b: Any, b_step: Any, k: Any,
-                   start: list[Any]) -> list[Any]:
+    def sum_over_k(self, a: Any, b: Any, b_step: Any, k: Any, start: list[Any]) -> list[Any]:
         """The loops over k: UNROLL at a time, then the rest one by one."""
         builder = self.builder
-        whole = builder.sub(k, builder.and_(k, I64(UNROLL - 1)))
-        state = [I64(0), a, b, *start]
-        state = self._loop(UNROLL, whole, a_step, b_step, state)
-        state = self._loop(1, k, a_step, b_step, state)
-        return state[3:]
+        whole = builder.sub(k, builder.and_(k, I64(a.unroll - 1)))
+        state = [I64(0), b, *a.pointers, *start]
+        state = self._loop(a.unroll, whole, a, b_step, state)
+        state = self._loop(1, k, a, b_step, state)
+        return state[2 + len(a.pointers):]
 
-    def _loop(self, unroll: int, end: Any, a_step: Any, b_step: Any, initial: list[Any]
-              ) -> list[Any]:
+    def _loop(self, unroll: int, end: Any, a: Any, b_step: Any, initial: list[Any]) -> list[Any]:
         """One loop: pointers and accumulators are phi nodes, hence registers."""
         builder = self.builder
         before = builder.block
@@ -158,13 +203,13 @@ class _Variant:
         builder.cbranch(builder.icmp_signed("<", initial[0], end), loop, after)
         builder.position_at_end(loop)
         state = [builder.phi(value.type) for value in initial]
-        step, pa, pb = state[:3]
-        total = state[3:]
+        many = 2 + len(a.pointers)
+        step, pb, pa, total = state[0], state[1], state[2:many], state[many:]
         self._fetch_row(step)
         for _ in range(unroll):
-            total = self._one_k(pa, a_step, pb, b_step, total)
-            pa, pb = builder.gep(pa, [a_step]), builder.gep(pb, [b_step])
-        following = [builder.add(step, I64(unroll)), pa, pb, *total]
+            total = self._one_k(a, pa, pb, b_step, total)
+            pa, pb = [builder.gep(p, [a.step]) for p in pa], builder.gep(pb, [b_step])
+        following = [builder.add(step, I64(unroll)), pb, *pa, *total]
         for phi, first, again in zip(state, initial, following, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(again, builder.block)
@@ -177,18 +222,19 @@ class _Variant:
             phi.add_incoming(value, last)
         return result
 
-    def _one_k(self, pa: Any, a_step: Any, pb: Any, b_step: Any, total: list[Any]) -> list[Any]:
+    def _one_k(self, a: Any, pa: list[Any], pb: Any, b_step: Any, total: list[Any]) -> list[Any]:
         """total + the products of one k: a row of B, and one element of A for each row of C."""
         builder, width = self.builder, self.vector.count
-        self._prefetch(builder.gep(pa, [builder.mul(I64(AHEAD), a_step)]))
+        for where in a.ahead(builder, pa):
+            self._prefetch(where)
         later = builder.gep(pb, [builder.mul(I64(AHEAD), b_step)])
         for v in range(self.registers):
             self._prefetch(builder.gep(later, [I64(v * width)]))
         row = [vector_load(builder, builder.gep(pb, [I64(v * width)]), self.vector)
                for v in range(self.registers)]
         result = []
-        for i in range(self.height):
-            left = splat_ir(builder, scalar_load(builder, builder.gep(pa, [I64(i)])), self.vector)
+        for i, where in enumerate(a.places(builder, pa)):
+            left = splat_ir(builder, scalar_load(builder, where), self.vector)
             for v in range(self.registers):
                 result.append(multiply_add(builder, left, row[v], total[i * self.registers + v]))
         return result

@@ -125,7 +125,7 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
     k_block = max(k, 1) if finish.epilogue == UPDATE else k_split(k, itemsize)
     down, across = grid(m, n, k, itemsize, k_block)
     tiles, panels = tile_count(m, itemsize), -(-n // width)
-    in_place = a.row_step == 1 and (panels <= GEMM_BLOCKS.direct_reuse or _is_small(a, itemsize))
+    in_place = _reads_in_place(a, panels, itemsize)
     before = program.size
     b_base, b_panel, b_step = _columns(program, b, tiles, overlap)
     other = finish.other or c
@@ -141,6 +141,17 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
         other_step=other.row_step, sums=finish.sums, slot1=finish.slots[0], slot2=finish.slots[1],
         hyper=finish.hyper, rates=finish.rates, scratch=scratch, slot_size=slot_size, tiles=tiles,
         floor=floor, slope=finish.slope)
+
+
+def _reads_in_place(a: Operand, panels: int, itemsize: int) -> bool:
+    """True where A is not packed: its lanes are contiguous and it is small, or k is contiguous and
+    few panels read it.
+    """
+    if a.row_step == 1:
+        return panels <= GEMM_BLOCKS.direct_reuse or _is_small(a, itemsize)
+    # Rows a multiple of a page apart share the sets of the first cache.
+    shared_sets = a.row_step * itemsize % 4096 == 0 and a.cols * itemsize > 64
+    return a.col_step == 1 and panels <= GEMM_BLOCKS.rows_reuse and not shared_sets
 
 
 def _is_small(x: Operand, itemsize: int) -> bool:

@@ -14,7 +14,8 @@ Design
     B: an instruction packs it.
         A: tile t at t*k*MA,   A[i, p] at p*MA + i   (MA = MR rounded up to whole registers)
         B: panel at NR*k,      B[p, j] at p*NR + j
-    An operand whose lanes are contiguous (A transposed, B as it lies) is read in place if small.
+    An operand whose lanes are contiguous (A transposed, B as it lies) is read in place if small,
+    and so is A as it lies where few panels read it.
   * A finished tile is in L1, mostly still in store buffers: bias comes in as C0, ReLU is `floor`,
     other epilogues read the tile back. Against keeping them in registers this costs 28 loads and
     stores a tile (3 % at k = 64, nothing at k = 512) and saves copies of all tile variants.
@@ -188,12 +189,12 @@ def gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, number):
     count = min(k_block, k - p)
     is_last = p + count >= k
     private = at(pointer(w[26], like), slot * w[27])
-    a_step = w[7]
+    a_row, a_step = w[6], w[7]
     if w[8] == 0:
-        a_step = packed_rows(like)
+        a_row, a_step = 1, packed_rows(like)
         a = at(private, height * width + number * a_step * k_block)
     else:
-        a = at(pointer(w[5], like), i + p * a_step)
+        a = at(pointer(w[5], like), i * a_row + p * a_step)
     b = at(pointer(w[9], like), (panel * w[10] if w[10] else j) + p * w[11])
     target = at(pointer(w[0], like), i * c_step + j)
     c, step_of_c, also = target, c_step, target
@@ -206,8 +207,8 @@ def gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, number):
         elif w[15] == FROM_ZERO:
             start, start_step = pointer(w[16], like), 0
     floor = scalar(like, r[0]) if is_last else scalar(like, -np.inf)
-    tile_product(c, step_of_c, a, a_step, b, w[11], count, start, start_step, floor, rows, cols,
-                 target, also, c_step)
+    tile_product(c, step_of_c, a, a_row, a_step, b, w[11], count, start, start_step, floor, rows,
+                 cols, target, also, c_step)
     if is_last and epilogue != PLAIN:
         finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down, number == 0)
 

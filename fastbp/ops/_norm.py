@@ -69,12 +69,12 @@ def upstream(dy: Any, saved: Any, kind: str) -> np.ndarray:
     return rows
 
 
-def result(out: np.ndarray | None, rows: np.ndarray) -> np.ndarray:
+def result(out: np.ndarray | None, rows: np.ndarray, *others: np.ndarray) -> np.ndarray:
     """Memory in C order for a matrix like `rows`: `out` itself where it lies so."""
     if out is not None:
-        if np.may_share_memory(out, rows):
-            raise ArgumentError("out overlaps x, which the backward pass needs",
-                                "another array")
+        if any(np.may_share_memory(out, array) for array in (rows, *others)):
+            raise ArgumentError("out overlaps an array that is read", "another array",
+                                "forward's x is needed until the backward pass is done")
         if out.flags.c_contiguous and out.flags.aligned:
             return out.reshape(rows.shape)
     if rows.nbytes >= LARGE_BYTES:

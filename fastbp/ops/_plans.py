@@ -1,4 +1,4 @@
-"""Programs kept between calls: an operation's table is built once for a shape.
+"""Programs kept between calls: an operation's table is built once for its shapes.
 
 A loss of 256x10 numbers takes 13 us instead of 32 where the table is there already.
 """
@@ -12,39 +12,76 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._program import Memory, Operand, Program, local_program
+from fastbp._arena import ALIGNMENT, flat_view
+from fastbp._program import Operand, Program, local_memory
 
-# Where the address of array number k of a call will be, in a program that is being built.
-PLACE = -(1 << 62)
-# Numbers in all operands of a plan that is kept: a workspace of a megabyte at the most.
-_KEPT_ELEMENTS = 1 << 17
+# Words from _PLACES on stand for addresses of a call's arrays in a program that is being built: a
+# range of _RANGE bytes for each array that lies on a cache line, and one for each that may not.
+_PLACES, _RANGE = -(1 << 62), 1 << 50
 # Plans of one thread; beyond that it starts afresh.
 _MOST = 128
+
+
+def place(number: int, *, aligned: bool = False) -> int:
+    """What to build a program with in place of the address of array `number`.
+
+    aligned: it will always lie on a cache line (the plan's key must say so).
+    """
+    return _PLACES + (2 * number + (not aligned)) * _RANGE + 8 * (not aligned)
+
+
+def _cell(cell: int, word: int) -> tuple[int, int, int]:
+    """(cell, number of the array, offset from its address) of a word made from `place`."""
+    index = (word - _PLACES + _RANGE // 2) // _RANGE
+    return cell, index // 2, word - place(index // 2, aligned=index % 2 == 0)
 
 
 class Plan:
     """A program with places for the addresses of a call's arrays.
 
-    kept: what the builder returned, for instance an array that the program writes its result to.
+    All plans of a thread work in the same memory, one after the other; a plan that was built before
+    that memory moved is `stale`. kept: what the builder returned, for instance an array that
+    the program writes its result to.
     """
 
-    def __init__(self, program: Program, build: Callable[[Program], Any]) -> None:
-        self.kept = build(program)
-        self._program = program
-        self._words = program.tables()[0].reshape(-1)
-        places = np.flatnonzero(self._words < PLACE + 64)
-        self._cells = [(int(cell), int(self._words[cell]) - PLACE) for cell in places]
+    def __init__(self, dtype: np.dtype, build: Callable[[Program], Any]) -> None:
+        memory = local_memory()
+        while True:
+            memory.reset()
+            generation = memory.generation
+            program = Program(dtype, memory)
+            self.kept = build(program)
+            if memory.generation == generation:  # else it lies in two blocks: now one is enough
+                break
+        self._generation, self._memory, self._program = generation, memory, program
+        words = program.tables()[0].reshape(-1)
+        places = np.flatnonzero(words < _PLACES // 2)
+        self._cells = [_cell(int(cell), int(words[cell])) for cell in places]
+        self._words = flat_view(words)
+        address, count, classes = program.required_labels
+        self._labels = _cell(0, address)[1] if count else 0, count, classes
 
-    def run(self, *addresses: int) -> None:
-        """Run it over arrays at these addresses, in the order of their places."""
-        for cell, number in self._cells:
-            self._words[cell] = addresses[number]
-        self._program.run()
+    @property
+    def stale(self) -> bool:
+        """True where the plan's workspace is no more."""
+        return self._memory.generation != self._generation
+
+    def run(self, *addresses: int) -> bool:
+        """Run it over arrays at these addresses, in the order of their places.
+
+        False, and nothing has run, where the program requires labels and one is no class.
+        """
+        words = self._words
+        for cell, number, offset in self._cells:
+            words[cell] = addresses[number] + offset
+        labels, count, classes = self._labels
+        if count:
+            self._program.require_labels(addresses[labels], count, classes)
+        return self._program.run()
 
 
 class _Plans(threading.local):
     def __init__(self) -> None:
-        self.memory = Memory()
         self.known: dict[Hashable, Plan] = {}
 
 
@@ -54,31 +91,32 @@ _local = _Plans()
 def plan_for(key: Hashable, dtype: np.dtype, build: Callable[[Program], Any]) -> Plan:
     """This thread's plan for `key` (which holds all that `build` depends on, the dtype too).
 
-    `build(program)` emits instructions over the addresses PLACE, PLACE + 1, ...
+    `build(program)` emits instructions over the addresses place(0), place(1), ...
     """
     plan = _local.known.get(key)
-    if plan is None:
+    if plan is None or plan.stale:
         if len(_local.known) >= _MOST:
             _local.known.clear()
-            _local.memory.reset()
-        plan = _local.known[key] = Plan(Program(dtype, _local.memory), build)
+        plan = _local.known[key] = Plan(dtype, build)
     return plan
 
 
-def run_over(operands: Sequence[Operand | None], key: Hashable, dtype: np.dtype,
-             build: Callable[..., Any]) -> None:
-    """Run what `build(program, *operands)` emits; `key` holds all else that it depends on.
+def known_plan(key: Hashable) -> Plan | None:
+    """The plan that `plan_for` made for `key`, if it can still be used."""
+    plan = _local.known.get(key)
+    return None if plan is None or plan.stale else plan
 
-    The plan is kept where its workspace is small, so that a call costs microseconds; a large one
-    is made anew, which is nothing beside the work.
+
+def run_over(places: Sequence[Operand | int | None], key: Hashable, dtype: np.dtype,
+             build: Callable[..., Any]) -> Plan:
+    """Run what `build(program, *places)` emits; `key` holds all else that it depends on.
+
+    places: operands, or addresses; None and the address 0 stay what they are.
     """
-    size = sum(x.rows * x.cols for x in operands if x is not None)
-    if size > _KEPT_ELEMENTS:
-        program = local_program(dtype)
-        build(program, *operands)
-        program.run()
-        return
-    shapes = tuple(x and (x.rows, x.cols, x.row_step, x.col_step) for x in operands)
+    shapes = tuple((x.rows, x.cols, x.row_step, x.col_step, x.address % ALIGNMENT == 0)
+                   if isinstance(x, Operand) else bool(x) for x in places)
     plan = plan_for((key, dtype, shapes), dtype, lambda program: build(program, *(
-        x and replace(x, address=PLACE + number) for number, x in enumerate(operands))))
-    plan.run(*(x.address if x is not None else 0 for x in operands))
+        replace(x, address=place(number, aligned=x.address % ALIGNMENT == 0))
+        if isinstance(x, Operand) else x and place(number) for number, x in enumerate(places))))
+    plan.run(*(x.address if isinstance(x, Operand) else x or 0 for x in places))
+    return plan

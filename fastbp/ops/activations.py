@@ -16,7 +16,7 @@ from fastbp._program import Operand
 from fastbp.emit.activations import emit_activation_backward, emit_activation_forward
 from fastbp.kernels.activations import NAMES
 from fastbp.ops._check import as_real, output, same_dtype, same_shape, target_of
-from fastbp.ops._plans import PLACE, plan_for
+from fastbp.ops._plans import place, plan_for
 
 
 def activation_forward(name: str, x: Any, *, slope: float = 0.01,
@@ -134,7 +134,7 @@ def _kind(name: str, slope: float) -> int:
 
 def _row(number: int, size: int) -> Operand:
     """A call's C-ordered array, whatever its shape, as one row."""
-    return Operand(PLACE + number, 1, size, size)
+    return Operand(place(number), 1, size, size)
 
 
 def _into(y: np.ndarray, computed: np.ndarray) -> np.ndarray:

@@ -8,10 +8,11 @@ import numpy as np
 
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
-from fastbp._program import local_program
+from fastbp._program import Operand, Program
 from fastbp.emit.batchnorm import emit_batchnorm_backward, emit_batchnorm_forward
 from fastbp.ops._check import as_real, output
 from fastbp.ops._norm import Saved, inputs, operand, result, shaped, upstream, vector
+from fastbp.ops._plans import run_over
 
 
 def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
@@ -45,12 +46,14 @@ def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | 
     statistics = np.empty_like(vectors)
     places = [address_of(array) for array in running] or [0, 0]
     parameters, moments, row = address_of(vectors), address_of(statistics), vectors.strides[0]
-    program = local_program(rows.dtype)
-    emit_batchnorm_forward(
-        program, operand(target), operand(rows), gamma=parameters, beta=parameters + row,
-        mean=moments, rstd=moments + row, running_mean=places[0], running_var=places[1],
-        momentum=momentum, eps=eps, training=training)
-    program.run()
+
+    def build(program: Program, y: Operand, x: Operand, *addresses: int) -> None:
+        names = ("gamma", "beta", "mean", "rstd", "running_mean", "running_var")
+        emit_batchnorm_forward(program, y, x, **dict(zip(names, addresses, strict=True)),
+                               momentum=momentum, eps=eps, training=training)
+
+    run_over((operand(target), operand(rows), parameters, parameters + row, moments, moments + row,
+              *places), (batchnorm_forward, momentum, eps, training), rows.dtype, build)
     if training:
         for given, computed in zip((running_mean, running_var), running, strict=False):
             if given is not None and computed is not given:
@@ -59,25 +62,31 @@ def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | 
     return shaped(y, target, shape), saved
 
 
-def batchnorm_backward(dy: Any, saved: Saved) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def batchnorm_backward(dy: Any, saved: Saved, *, out: np.ndarray | None = None
+                       ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dx, dgamma, dbeta) of `batchnorm_forward`, in the mode it ran in.
 
     Arguments:
         dy: gradient of the loss by y, of x's shape. saved: as the forward pass returned it.
+        out: array of x's shape for dx; must overlap neither dy nor x.
     Returns:
         dx of x's shape; dgamma, dbeta (D,): sums over the batch of what dy says, no 1/N.
     """
     rows = upstream(dy, saved, "batchnorm")
-    dx = result(None, rows)
+    dx = None if out is None else output(out, saved.shape, rows.dtype)
+    target = result(dx, rows, saved.x)
     sums = np.empty((2, rows.shape[1]), rows.dtype)
     place = address_of(sums)
-    program = local_program(rows.dtype)
-    emit_batchnorm_backward(
-        program, operand(dx), operand(rows), operand(saved.x), dgamma=place,
-        dbeta=place + sums.strides[0], mean=address_of(saved.mean), rstd=address_of(saved.rstd),
-        gamma=address_of(saved.gamma), training=saved.training)
-    program.run()
-    return dx.reshape(saved.shape), sums[0], sums[1]
+
+    def build(program: Program, dx: Operand, dy: Operand, x: Operand, *addresses: int) -> None:
+        names = ("dgamma", "dbeta", "mean", "rstd", "gamma")
+        emit_batchnorm_backward(program, dx, dy, x, **dict(zip(names, addresses, strict=True)),
+                                training=saved.training)
+
+    run_over((operand(target), operand(rows), operand(saved.x), place, place + sums.strides[0],
+              address_of(saved.mean), address_of(saved.rstd), address_of(saved.gamma)),
+             (batchnorm_backward, saved.training), rows.dtype, build)
+    return shaped(dx, target, saved.shape), sums[0], sums[1]
 
 
 def _running(mean: Any, var: Any, rows: np.ndarray, training: bool) -> list[np.ndarray]:

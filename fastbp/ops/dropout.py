@@ -11,7 +11,7 @@ from fastbp._errors import ArgumentError, ShapeError
 from fastbp._program import Operand, Program
 from fastbp.emit.dropout import emit_dropout_backward, emit_dropout_forward
 from fastbp.ops._check import as_matrix, output, target_of
-from fastbp.ops._plans import PLACE, plan_for
+from fastbp.ops._plans import place, plan_for
 
 
 class DropoutMask(NamedTuple):
@@ -57,8 +57,8 @@ def _apply(emitter: Any, name: str, x: Any, mask: DropoutMask, out: np.ndarray |
 
         def build(program: Program) -> np.ndarray:
             number = np.zeros(1, np.int64)
-            emitter(program, Operand(PLACE, rows, cols, cols), Operand(PLACE + 1, rows, cols, step),
-                    mask.rate, seed=mask.seed, layer=0, base_step=address_of(number))
+            y, x = Operand(place(0), rows, cols, cols), Operand(place(1), rows, cols, step)
+            emitter(program, y, x, mask.rate, seed=mask.seed, layer=0, base_step=address_of(number))
             return number
 
         key = (_apply, y.dtype, rows, cols, step, mask.rate, mask.seed)

@@ -8,10 +8,11 @@ import numpy as np
 
 from fastbp._arena import address_of
 from fastbp._errors import ShapeError
-from fastbp._program import local_program
+from fastbp._program import Operand, Program
 from fastbp.emit.layernorm import emit_layernorm_backward, emit_layernorm_forward
 from fastbp.ops._check import output
 from fastbp.ops._norm import Saved, inputs, operand, result, shaped, upstream
+from fastbp.ops._plans import run_over
 
 
 def layernorm_forward(x: Any, gamma: Any, beta: Any, *, eps: float = 1e-5,
@@ -33,31 +34,39 @@ def layernorm_forward(x: Any, gamma: Any, beta: Any, *, eps: float = 1e-5,
     target = result(y, rows)
     statistics = np.empty((2, len(rows)), rows.dtype)
     parameters, moments = address_of(vectors), address_of(statistics)
-    program = local_program(rows.dtype)
-    emit_layernorm_forward(program, operand(target), operand(rows), gamma=parameters,
-                           beta=parameters + vectors.strides[0], mean=moments,
-                           rstd=moments + statistics.strides[0], eps=eps)
-    program.run()
+
+    def build(program: Program, y: Operand, x: Operand, *addresses: int) -> None:
+        gamma, beta, mean, rstd = addresses
+        emit_layernorm_forward(program, y, x, gamma=gamma, beta=beta, mean=mean, rstd=rstd,
+                               eps=eps)
+
+    run_over((operand(target), operand(rows), parameters, parameters + vectors.strides[0], moments,
+              moments + statistics.strides[0]), (layernorm_forward, eps), rows.dtype, build)
     saved = Saved("layernorm", rows, shape, statistics[0], statistics[1], vectors[0])
     return shaped(y, target, shape), saved
 
 
-def layernorm_backward(dy: Any, saved: Saved) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def layernorm_backward(dy: Any, saved: Saved, *, out: np.ndarray | None = None
+                       ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(dx, dgamma, dbeta) of `layernorm_forward`.
 
     Arguments:
         dy: gradient of the loss by y, of x's shape. saved: as the forward pass returned it.
+        out: array of x's shape for dx; must overlap neither dy nor x.
     Returns:
         dx of x's shape; dgamma, dbeta (D,): sums over the batch of what dy says, no 1/N.
     """
     rows = upstream(dy, saved, "layernorm")
-    dx = result(None, rows)
+    dx = None if out is None else output(out, saved.shape, rows.dtype)
+    target = result(dx, rows, saved.x)
     sums = np.empty((2, rows.shape[1]), rows.dtype)
     place = address_of(sums)
-    program = local_program(rows.dtype)
-    emit_layernorm_backward(
-        program, operand(dx), operand(rows), operand(saved.x), dgamma=place,
-        dbeta=place + sums.strides[0], mean=address_of(saved.mean), rstd=address_of(saved.rstd),
-        gamma=address_of(saved.gamma))
-    program.run()
-    return dx.reshape(saved.shape), sums[0], sums[1]
+
+    def build(program: Program, dx: Operand, dy: Operand, x: Operand, *addresses: int) -> None:
+        names = ("dgamma", "dbeta", "mean", "rstd", "gamma")
+        emit_layernorm_backward(program, dx, dy, x, **dict(zip(names, addresses, strict=True)))
+
+    run_over((operand(target), operand(rows), operand(saved.x), place, place + sums.strides[0],
+              address_of(saved.mean), address_of(saved.rstd), address_of(saved.gamma)),
+             layernorm_backward, rows.dtype, build)
+    return shaped(dx, target, saved.shape), sums[0], sums[1]

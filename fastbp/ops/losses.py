@@ -1,7 +1,9 @@
 """Losses on arrays: (mean loss, gradient by the first argument) in one pass (docs/math.md#losses).
 
 Rows are samples; further dimensions count as columns. With `sample_weight` w (N,) the loss is sum_i
-w_i l_i / sum_i w_i.
+w_i l_i / sum_i w_i. `out`: array of the first argument's shape and dtype for the gradient (it may
+be that argument itself): without it every call asks the system for new memory, which for large
+matrices takes longer than the loss.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from fastbp.ops._check import (
     same_dtype,
     target_of,
 )
-from fastbp.ops._plans import PLACE, plan_for
+from fastbp.ops._plans import known_plan, place, plan_for
 
 
 def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -43,16 +45,16 @@ def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
         rows, step = len(matrix), matrix.strides[0] // matrix.itemsize
         plan = plan_for((softmax, array.dtype, rows, cols, step), array.dtype,
                         lambda program: emit.emit_softmax(
-                            program, Operand(PLACE, rows, cols, cols),
-                            Operand(PLACE + 1, rows, cols, step)))
+                            program, Operand(place(0), rows, cols, cols),
+                            Operand(place(1), rows, cols, step)))
         plan.run(address_of(target), address_of(matrix))
     if target is not y:
         y[...] = target
     return y
 
 
-def softmax_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
-                          ) -> tuple[float, np.ndarray]:
+def softmax_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None,
+                          out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """-log softmax(logits) at the label, or -sum_j t_j log softmax(logits)_j, averaged over rows.
 
     Arguments:
@@ -61,84 +63,114 @@ def softmax_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
     Returns:
         (loss as a float, dlogits (N, C) = (softmax(logits) - t) / N).
     """
+    if type(logits) is np.ndarray and type(target) is np.ndarray and sample_weight is None \
+            and out is None:
+        known = _again(logits, target)
+        if known is not None:
+            return known
     x, shape = as_matrix("logits", logits)
     goal = np.asarray(target)
     if goal.ndim > 1 and goal.dtype.kind == "f":
         return _matrix_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, goal,
-                            sample_weight)
-    return _label_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, goal, sample_weight)
+                            sample_weight, out)
+    return _label_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, goal, sample_weight,
+                       out)
 
 
-def hinge(scores: Any, target: Any, *, sample_weight: Any = None) -> tuple[float, np.ndarray]:
+def _again(logits: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray] | None:
+    """The loss where one of the same shapes was computed before, and labels lie as they should."""
+    if len(logits.shape) != 2 or target.dtype != np.int64 or target.strides != (8,):
+        return None
+    (rows, cols), (row_step, col_step), item = logits.shape, logits.strides, logits.itemsize
+    x, labels = address_of(logits), address_of(target)
+    if col_step != item or target.shape != (rows,) or (x | row_step) & (item - 1) or labels & 7:
+        return None
+    plan = known_plan((emit.emit_softmax_cross_entropy, logits.dtype, rows, cols, row_step // item,
+                       None, True))
+    if plan is None:
+        return None
+    gradient = np.empty((rows, cols), logits.dtype)
+    if not plan.run(address_of(gradient), x, labels, 0):
+        return None  # a label that is no class: the long way says which
+    return float(plan.kept[0]), gradient
+
+
+def hinge(scores: Any, target: Any, *, sample_weight: Any = None,
+          out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """sum over j != label of max(0, s_j - s_label + 1), averaged over rows.
 
     scores (N, C), target: labels (N,). Returns (loss, dscores); the slope at the kink is 0.
     """
     x, shape = as_matrix("scores", scores)
-    return _label_loss(emit.emit_hinge, "scores", x, shape, target, sample_weight)
+    return _label_loss(emit.emit_hinge, "scores", x, shape, target, sample_weight, out)
 
 
-def sigmoid_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
-                          ) -> tuple[float, np.ndarray]:
+def sigmoid_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None,
+                          out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """-t log sigmoid(z) - (1-t) log sigmoid(-z), averaged over all elements.
 
     target: of logits' shape, 0 .. 1. Returns (loss, dlogits = (sigmoid(z) - t) / size).
     """
-    return _element_loss(emit.emit_sigmoid_cross_entropy, "logits", logits, target, sample_weight)
+    return _element_loss(emit.emit_sigmoid_cross_entropy, "logits", logits, target, sample_weight,
+                         out)
 
 
-def mean_squared_error(pred: Any, target: Any, *, sample_weight: Any = None
-                       ) -> tuple[float, np.ndarray]:
+def mean_squared_error(pred: Any, target: Any, *, sample_weight: Any = None,
+                       out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """(p - t)^2 averaged over all elements. Returns (loss, dpred = 2 (p - t) / size)."""
-    return _element_loss(emit.emit_mean_squared_error, "pred", pred, target, sample_weight)
+    return _element_loss(emit.emit_mean_squared_error, "pred", pred, target, sample_weight, out)
 
 
-def mean_absolute_error(pred: Any, target: Any, *, sample_weight: Any = None
-                        ) -> tuple[float, np.ndarray]:
+def mean_absolute_error(pred: Any, target: Any, *, sample_weight: Any = None,
+                        out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """|p - t| averaged over all elements. Returns (loss, dpred); the slope at p = t is 0."""
-    return _element_loss(emit.emit_mean_absolute_error, "pred", pred, target, sample_weight)
+    return _element_loss(emit.emit_mean_absolute_error, "pred", pred, target, sample_weight, out)
 
 
-def huber(pred: Any, target: Any, *, delta: float = 1.0, sample_weight: Any = None
-          ) -> tuple[float, np.ndarray]:
+def huber(pred: Any, target: Any, *, delta: float = 1.0, sample_weight: Any = None,
+          out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """d^2/2 where |d| <= delta, else delta (|d| - delta/2), d = p - t; averaged over all elements.
 
     Returns (loss, dpred).
     """
     if not (delta > 0 and np.isfinite(delta)):
         raise ArgumentError(f"delta={delta!r}", "a positive number")
-    return _element_loss(emit.emit_huber, "pred", pred, target, sample_weight, delta=float(delta))
+    return _element_loss(emit.emit_huber, "pred", pred, target, sample_weight, out,
+                         delta=float(delta))
 
 
 def _element_loss(emitter: Callable[..., None], name: str, pred: Any, target: Any,
-                  sample_weight: Any, **settings: float) -> tuple[float, np.ndarray]:
+                  sample_weight: Any, out: np.ndarray | None, **settings: float
+                  ) -> tuple[float, np.ndarray]:
     x, shape = as_matrix(name, pred)
-    return _matrix_loss(emitter, name, x, shape, target, sample_weight, **settings)
+    return _matrix_loss(emitter, name, x, shape, target, sample_weight, out, **settings)
 
 
 def _matrix_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
-                 target: Any, sample_weight: Any, **settings: float) -> tuple[float, np.ndarray]:
+                 target: Any, sample_weight: Any, out: np.ndarray | None,
+                 **settings: float) -> tuple[float, np.ndarray]:
     t, target_shape = as_matrix("target", target)
     if target_shape != shape:
         raise ShapeError(f"{name} with shape {shape}, target with shape {target_shape}",
                          "equal shapes", _remedy(shape, target_shape))
     if t.dtype != x.dtype:
         same_dtype(**{name: x, "target": t})
-    return _run(emitter, name, x, shape, t, sample_weight, settings)
+    return _run(emitter, name, x, shape, t, sample_weight, out, settings)
 
 
 def _label_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
-                target: Any, sample_weight: Any) -> tuple[float, np.ndarray]:
+                target: Any, sample_weight: Any, out: np.ndarray | None
+                ) -> tuple[float, np.ndarray]:
     if len(shape) != 2:
         raise ShapeError(f"{name} with shape {shape}",
                          "(N, C): one row a sample, one column a class")
     labels = as_labels("target", target, *shape)
-    return _run(emitter, name, x, shape, labels, sample_weight, {})
+    return _run(emitter, name, x, shape, labels, sample_weight, out, {})
 
 
 def _run(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
-         target: np.ndarray, sample_weight: Any, settings: dict[str, float]
-         ) -> tuple[float, np.ndarray]:
+         target: np.ndarray, sample_weight: Any, out: np.ndarray | None,
+         settings: dict[str, float]) -> tuple[float, np.ndarray]:
     """Run the loss of checked arrays; target: a matrix, or labels."""
     if x.size == 0:
         raise ShapeError(f"{name} with shape {shape}", "at least one element",
@@ -150,17 +182,25 @@ def _run(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[in
 
     def build(program: Program) -> np.ndarray:
         loss = np.zeros(1)
-        goal = PLACE + 2 if target_step is None else Operand(PLACE + 2, rows, cols, target_step)
-        emitter(program, Operand(PLACE, rows, cols, cols), Operand(PLACE + 1, rows, cols, step),
-                goal, address_of(loss), weights=0 if weights is None else PLACE + 3, **settings)
+        if target.ndim == 1:
+            program.require_labels(place(2), rows, cols)
+        goal = place(2) if target_step is None else Operand(place(2), rows, cols, target_step)
+        emitter(program, Operand(place(0), rows, cols, cols), Operand(place(1), rows, cols, step),
+                goal, address_of(loss), weights=0 if weights is None else place(3), **settings)
         return loss
 
     key = (emitter, x.dtype, rows, cols, step, target_step, weights is None, *settings.values())
     plan = plan_for(key, x.dtype, build)
-    gradient = np.empty((rows, cols), x.dtype)
+    y = output(out, shape, x.dtype)
+    gradient = y
+    if out is not None and (not (y.flags.c_contiguous and y.flags.aligned)
+                            or np.may_share_memory(y, x) or np.may_share_memory(y, target)):
+        gradient = np.empty(shape, x.dtype)
     plan.run(address_of(gradient), address_of(x), address_of(target),
              0 if weights is None else address_of(weights))
-    return float(plan.kept[0]), gradient if gradient.shape == shape else gradient.reshape(shape)
+    if gradient is not y:
+        y[...] = gradient
+    return float(plan.kept[0]), y
 
 
 def _weights(sample_weight: Any, x: np.ndarray) -> np.ndarray:

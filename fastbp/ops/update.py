@@ -15,10 +15,11 @@ import numpy as np
 
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, DTypeError
-from fastbp._program import local_program
+from fastbp._program import Program
 from fastbp.emit.update import emit_update, hyper_row, rates_row
 from fastbp.kernels.update import ADAGRAD, ADAM, ADAMW, MOMENTUM, NESTEROV, RMSPROP, SGD
 from fastbp.ops._check import as_real, same_dtype, same_shape
+from fastbp.ops._plans import run_over
 
 
 def sgd_step(w: np.ndarray, g: Any, *, lr: float, weight_decay: float = 0.0) -> None:
@@ -95,11 +96,13 @@ def _step(kind: int, w: np.ndarray, g: Any, slots: dict[str, np.ndarray], lr: fl
     gradient = np.ascontiguousarray(gradient)
     hyper = hyper_row(weight_decay=weight_decay, **settings)
     rates = rates_row(lr, step, settings.get("beta1", 0.0), settings.get("beta2", 0.0))
-    program = local_program(gradient.dtype)
-    places = [address_of(array) for array in memory]
-    emit_update(program, kind, places[0], address_of(gradient), gradient.size,
-                hyper=address_of(hyper), rates=address_of(rates), slots=tuple(places[1:]))
-    program.run()
+    size = gradient.size
+
+    def build(program: Program, g: int, hyper: int, rates: int, w: int, *slots: int) -> None:
+        emit_update(program, kind, w, g, size, hyper=hyper, rates=rates, slots=slots)
+
+    run_over([address_of(array) for array in (gradient, hyper, rates, *memory)], (kind, size),
+             gradient.dtype, build)
     for given, computed in zip(changed.values(), memory, strict=True):
         if computed is not given:
             given[...] = computed
