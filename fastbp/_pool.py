@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import numpy as np
 
 from fastbp import _runtime
-from fastbp._arena import address_of, allocate
+from fastbp._arena import address_of, allocate, flat_view
 from fastbp._native import Native
 from fastbp.kernels import program
 
 work = Native(program.work)
 # Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
 SPINS = 20_000
+# How long the caller works alone after another process had taken a worker's core.
+ALONE_SECONDS = 0.1
 _DTYPES = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 
 
@@ -66,21 +69,36 @@ class Pool:
     def __init__(self) -> None:
         self.control = allocate(program.CONTROL, np.int64)
         self.address = address_of(self.control)
+        self._make_claims(1 << 10)
         self.busy = threading.Lock()
         self.closed = False
+        self.control_words = flat_view(self.control)
+        self.alone_until = 0.0
         self.workers: list[_Worker] = []
 
-    def run(self, job: int, steps: int, dtype: np.dtype, threads: int) -> int:
-        """Run a program with up to `threads` threads (the caller's own among them)."""
+    def _make_claims(self, count: int) -> None:
+        """Words for the executor, one for each thread and instruction."""
+        self.claims = allocate(count, np.int64)
+        self.control[program.CLAIMS] = address_of(self.claims)
+
+    def run(self, job: int, rows: int, steps: int, dtype: np.dtype, threads: int) -> int:
+        """Run a program of so many instructions with up to `threads` threads, the caller's too."""
         run = work(dtype)
-        if threads == 1 or not self.busy.acquire(blocking=False):
+        if (threads == 1 or time.perf_counter() < self.alone_until
+                or not self.busy.acquire(blocking=False)):
             return run(self.address, job, 1, 0, steps)
         try:
+            if threads * rows > len(self.claims):
+                self._make_claims(2 * threads * rows)
             while len(self.workers) < threads - 1:
                 self.workers.append(_Worker(self, len(self.workers) + 1))
             for worker in self.workers[: threads - 1]:
                 worker.wake(dtype.itemsize)
-            return run(self.address, job, threads, 0, steps)
+            result = run(self.address, job, threads, 0, steps)
+            if self.control_words[program.STALLS]:
+                self.control_words[program.STALLS] = 0
+                self.alone_until = time.perf_counter() + ALONE_SECONDS
+            return result
         finally:
             self.busy.release()
 
@@ -88,9 +106,12 @@ class Pool:
 _pool = Pool()
 
 
-def run(job: int, steps: int, dtype: np.dtype) -> bool:
-    """Run a program `steps` times; see `Program.run`. `job` is the address of its JOB_WORDS."""
-    return _pool.run(job, steps, dtype, _runtime.thread_count()) != program.REFUSED
+def run(job: int, rows: int, steps: int, dtype: np.dtype) -> bool:
+    """Run a program `steps` times; see `Program.run`.
+
+    job: address of its JOB_WORDS. rows: how many instructions it has.
+    """
+    return _pool.run(job, rows, steps, dtype, _runtime.thread_count()) != program.REFUSED
 
 
 def run_alone(job: int, steps: int, dtype: np.dtype) -> bool:

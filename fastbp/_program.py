@@ -259,5 +259,5 @@ class Program:
             self.tables()
         rows = len(self._rows)
         if parallel and self._tickets > rows:
-            return _pool.run(self._job_address, steps, self.dtype)
+            return _pool.run(self._job_address, rows, steps, self.dtype)
         return rows == 0 or _pool.run_alone(self._job_address, steps, self.dtype)

@@ -19,7 +19,8 @@ def run(program: Program, *arrays: np.ndarray | None, steps: int = 1) -> None:
     if not guard.ENABLED or DISABLED:
         program.run(steps)
         return
-    own = (*program.tables(), _pool._pool.control, *program.memory.blocks())
+    pool = _pool._pool
+    own = (*program.tables(), program._job, pool.control, pool.claims, *program.memory.blocks())
     with guarded(*(_whole(a) for a in arrays if a is not None), *own):
         program.run(steps)
 

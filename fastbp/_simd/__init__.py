@@ -3,7 +3,14 @@
 The only folder that imports llvmlite. Everything here is called from kernels.
 """
 
-from fastbp._simd.atomic import fetch_add, load_acquire, pause, yield_processor
+from fastbp._simd.atomic import (
+    compare_exchange,
+    fetch_add,
+    load_acquire,
+    pause,
+    ticks,
+    yield_processor,
+)
 from fastbp._simd.bits import bits_of, counter, float_of_bits, to_float, to_integer
 from fastbp._simd.control import flush_subnormals, restore_subnormals
 from fastbp._simd.guard import OutOfBoundsError, guarded
@@ -36,10 +43,10 @@ from fastbp._simd.vector import (
 )
 
 __all__ = [
-    "Machine", "OutOfBoundsError", "Pointer", "absolute", "any_lane", "at", "bits_of", "counter",
-    "data_pointer", "fetch_add", "float_of_bits", "flush_subnormals", "fma", "guarded", "lane_max",
-    "lane_sum", "lanes", "load", "load_acquire", "load_as", "machine", "maximum", "minimum",
-    "pause", "pointer", "pointer_to", "restore_subnormals", "scalar", "select", "splat", "sqrt",
-    "store", "tile_product", "tile_rows", "to_float", "to_integer", "transpose_block",
-    "yield_processor",
+    "Machine", "OutOfBoundsError", "Pointer", "absolute", "any_lane", "at", "bits_of",
+    "compare_exchange", "counter", "data_pointer", "fetch_add", "float_of_bits",
+    "flush_subnormals", "fma", "guarded", "lane_max", "lane_sum", "lanes", "load", "load_acquire",
+    "load_as", "machine", "maximum", "minimum", "pause", "pointer", "pointer_to",
+    "restore_subnormals", "scalar", "select", "splat", "sqrt", "store", "ticks", "tile_product",
+    "tile_rows", "to_float", "to_integer", "transpose_block", "yield_processor",
 ]

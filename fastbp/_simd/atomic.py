@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from fastbp._simd._emit import I32, llvm_function, lowers, types
+from fastbp._simd._emit import I32, I64, llvm_function, lowers, types
 from fastbp._simd.machine import _ARM
 
 
@@ -21,6 +21,14 @@ def fetch_add(p: Any, i: int, amount: int) -> int:
     before = p[i]
     p[i] = before + amount
     return before
+
+
+def compare_exchange(p: Any, i: int, expected: int, value: int) -> bool:
+    """p[i] = value if it is `expected`, as one step; whether it was."""
+    if p[i] != expected:
+        return False
+    p[i] = value
+    return True
 
 
 def load_acquire(p: Any, i: int) -> int:
@@ -36,9 +44,28 @@ def pause() -> None:
     """A hint to the core that this is a spin loop."""
 
 
+def ticks() -> int:
+    """A clock of some 10^9 ticks a second where the processor has one that is free, else 0."""
+    return 0
+
+
+@lowers(ticks, lambda: types.int64)
+def _ticks(builder: Any, sig: Any) -> Any:
+    if platform.machine().lower() in _ARM:
+        return I64(0)
+    return builder.call(llvm_function(builder, "llvm.readcyclecounter", I64, []), [])
+
+
 @lowers(fetch_add, lambda p, i, n: types.int64 if _is_word(p) else None)
 def _fetch_add(builder: Any, sig: Any, p: Any, i: Any, amount: Any) -> Any:
     return builder.atomic_rmw("add", builder.gep(p, [i]), amount, "seq_cst")
+
+
+@lowers(compare_exchange, lambda p, i, e, v: types.boolean if _is_word(p) else None)
+def _compare_exchange(builder: Any, sig: Any, p: Any, i: Any, expected: Any, value: Any) -> Any:
+    where = builder.gep(p, [i])
+    result = builder.cmpxchg(where, expected, value, "seq_cst", "seq_cst")
+    return builder.extract_value(result, 1)
 
 
 @lowers(load_acquire, lambda p, i: types.int64 if _is_word(p) else None)

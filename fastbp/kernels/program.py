@@ -2,11 +2,13 @@
 
     for each step, for each instruction, for each task: run(instruction, task)
 
-Alone (`threads` = 1) that is what it does. In company every thread draws tickets from one
-counter; ticket t is a task of an instruction of a step, in order. Before an instruction's
-task a thread waits until all tasks before the instruction's `wait` mark are done. A ticket's
-owner is a running thread and waits only for lower tickets, so there is no deadlock, whatever
-the number of threads that take part, and a thread that comes late finds fewer tickets.
+Alone (`threads` = 1) that is what it does. In company each instruction's tasks are cut into as many
+runs as there are threads. Every thread goes through all instructions: it claims tasks of its
+own run first, so that it meets the rows and columns it had before in its caches, then what
+the others have left. Before an instruction's tasks it waits until all tasks before the
+instruction's `wait` mark are done. A claimed task's owner is a running thread and waits only for
+earlier tasks, so there is no deadlock, whatever the number of threads that take part, and a thread
+that comes late finds fewer tasks.
 
 Which thread runs a task has no influence on any result: the bits are the same for every
 number of threads.
@@ -19,12 +21,14 @@ import numpy as np
 from fastbp._jit import kernel
 from fastbp._simd import (
     at,
+    compare_exchange,
     fetch_add,
     flush_subnormals,
     load_acquire,
     pause,
     pointer_to,
     restore_subnormals,
+    ticks,
     yield_processor,
 )
 from fastbp.kernels import (
@@ -39,7 +43,6 @@ from fastbp.kernels import (
     update,
 )
 from fastbp.kernels._instruction import (
-    FIRST,
     HEADER,
     OP,
     REALS,
@@ -65,9 +68,11 @@ INSTRUCTIONS = (
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
 # Words of a job's control block; the counters have cache lines of their own.
-TICKET, DONE, JOB, ACTIVE = 0, 16, 32, 48
-PROGRAM, STEPS = 64, 65
-CONTROL = 80
+DONE, JOB, ACTIVE = 0, 16, 32
+PROGRAM, STEPS, THREADS, CLAIMS, STALLS = range(48, 53)
+CONTROL = 64
+# A claim word counts the claimed tasks of a run in its low bits, and the step above them.
+STEP_BIT = 32
 # Words of a program: addresses and lengths of its tables, bytes of an element.
 TABLE, SCALARS, ROWS, TICKETS, ITEMSIZE = range(5)
 # What must hold before a run: `LABEL_COUNT` int64 at address LABELS are in 0 .. CLASSES-1.
@@ -78,6 +83,9 @@ JOB_WORDS = 9
 REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
+# A wait is a stall where it took so many ticks (half a millisecond) and four times the waiting
+# thread's longest task: whoever has the task has been sent off its core.
+STALL_TICKS, STALL_TASKS = 1_500_000, 4
 
 
 @kernel
@@ -151,34 +159,66 @@ def run_alone(job, steps, slot, like):
 
 @kernel
 def run_shared(control, job, steps, slot, like):
-    """Draw tickets until none is left; returns without waiting for other threads' tasks."""
+    """Claim and run tasks until none is left; slot 0 also waits until all of them are done."""
     code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
-    rows, tickets = job[ROWS], job[TICKETS]
-    row, step = 0, 0
-    ticket = fetch_add(control, TICKET, 1)
-    while ticket < tickets * steps:
-        begin = step * tickets
-        while ticket >= begin + code[row * ROW + FIRST] + code[row * ROW + TASKS]:
-            row += 1
-            if row == rows:
-                row, step = 0, step + 1
-                begin += tickets
-        await_done(control, begin + code[row * ROW + WAIT])
-        run_task(code, reals, row, ticket - begin - code[row * ROW + FIRST], step, slot, like)
-        fetch_add(control, DONE, 1)
-        ticket = fetch_add(control, TICKET, 1)
+    claims = pointer_to(control[CLAIMS], np.int64)
+    rows, tasks_of_step, threads, longest = job[ROWS], job[TICKETS], control[THREADS], 0
+    # Who comes late begins with the step that is being done.
+    for step in range(load_acquire(control, DONE) // tasks_of_step, steps):
+        begin = step * tasks_of_step
+        for row in range(rows):
+            tasks, wait = code[row * ROW + TASKS], begin + code[row * ROW + WAIT]
+            base = tasks // threads
+            extra = tasks - base * threads
+            for other in range(threads):
+                part = (slot + other) % threads
+                first = part * base + min(part, extra)
+                size = base + (1 if part < extra else 0)
+                done = 0
+                task = claim(claims, part * rows + row, step, size)
+                while task >= 0:
+                    if done == 0:
+                        await_done(control, wait, longest)
+                    start = ticks()
+                    run_task(code, reals, row, first + task, step, slot, like)
+                    longest = max(longest, ticks() - start)
+                    done += 1
+                    task = claim(claims, part * rows + row, step, size)
+                if done > 0:
+                    fetch_add(control, DONE, done)
+    if slot == 0:
+        await_done(control, tasks_of_step * steps, longest)
 
 
 @kernel
-def await_done(control, count):
-    """Spin until `count` tasks of the job are done."""
-    spins = 0
+def claim(claims, place, step, size):
+    """The number of a task of this run (of `size` tasks) that is the caller's now, or -1."""
+    while True:
+        seen = load_acquire(claims, place)
+        turn = seen >> STEP_BIT
+        count = seen - (turn << STEP_BIT)
+        if turn < step + 1:  # untouched in this step
+            count = 0
+        if turn > step + 1 or count >= size:
+            return -1
+        if compare_exchange(claims, place, seen, ((step + 1) << STEP_BIT) + count + 1):
+            return count
+
+
+@kernel
+def await_done(control, count, longest):
+    """Spin until `count` tasks of the job are done, and note a stall."""
+    spins, start = 0, 0
     while load_acquire(control, DONE) < count:
         spins += 1
         if spins < PATIENCE:
             pause()
         else:
+            if spins == PATIENCE:
+                start = ticks()
             yield_processor()
+    if spins >= PATIENCE and ticks() - start > max(STALL_TICKS, STALL_TASKS * longest):
+        fetch_add(control, STALLS, 1)
 
 
 @kernel
@@ -226,12 +266,13 @@ def work(control_address, subject, threads, slot, steps, like):
     if threads == 1:
         take_part(control, job, steps, False, slot, like)
         return 0
-    control[TICKET] = 0
     control[DONE] = 0
-    control[PROGRAM], control[STEPS] = subject, steps
+    control[PROGRAM], control[STEPS], control[THREADS] = subject, steps, threads
+    claims = pointer_to(control[CLAIMS], np.int64)
+    for i in range(threads * job[ROWS]):
+        claims[i] = 0
     fetch_add(control, JOB, 1)  # odd: open
     take_part(control, job, steps, True, slot, like)
-    await_done(control, job[TICKETS] * steps)
     fetch_add(control, JOB, 1)  # even: closed; nobody joins any more
     spins = 0
     while load_acquire(control, ACTIVE) > 0:
