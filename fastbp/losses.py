@@ -8,9 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fastbp._errors import ArgumentError
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["LOSSES", "Loss", "get"]
+from fastbp._errors import ArgumentError, DataError, ShapeError
+
+__all__ = ["LOSSES", "Loss", "get", "smooth_labels"]
 
 
 @dataclass(frozen=True)
@@ -54,3 +57,25 @@ def get(loss: str | Loss, **settings: Any) -> Loss:
         raise ArgumentError(f"loss {loss!r}: unknown {', '.join(unknown)}", known)
     merged = {**found.settings, **{name: float(value) for name, value in settings.items()}}
     return Loss(found.name, found.target, found.classification, merged)
+
+
+def smooth_labels(labels: Any, classes: int, smoothing: float, dtype: DTypeLike = "float32"
+                  ) -> NDArray[Any]:
+    """Targets for softmax_cross_entropy that leave some doubt (Szegedy et al. 2016, section 7).
+
+    Arguments:
+        labels: (N,) whole numbers from 0 to classes-1. smoothing: 0 gives plain one-hot rows.
+    Returns:
+        (N, classes) in `dtype`: smoothing/classes, and 1-smoothing more at the label.
+    """
+    array = np.asarray(labels)
+    if array.ndim != 1:
+        raise ShapeError(f"labels with shape {array.shape}", "(N,): one label a sample")
+    if not 0 <= smoothing < 1:
+        raise ArgumentError(f"smoothing={smoothing!r}", "a number from 0, below 1")
+    if array.size and not (np.all(array == np.floor(array)) and array.min() >= 0
+                           and array.max() < classes):
+        raise DataError("labels other than whole numbers of classes", f"0 to {classes - 1}")
+    targets = np.full((len(array), classes), smoothing / classes, dtype)
+    targets[np.arange(len(array)), array.astype(np.int64)] += 1 - smoothing
+    return targets

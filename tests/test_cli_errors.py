@@ -140,6 +140,12 @@ def test_unreadable_file(folder, capsys):
      "--early-stopping 3 without validation data; wanted a validation loss to watch"),
     (("good.csv", "--validation", "0", "--schedule", "plateau"),
      "--schedule plateau without validation data"),
+    (("good.csv", "--betas", "0.9,0.99", "--optimizer", "momentum"),
+     "--betas with --optimizer momentum; wanted --optimizer adam or adamw"),
+    (("prices.csv", "--task", "regression", "--label-smoothing", "0.1"),
+     "--label-smoothing 0.1 for a regression; wanted --task classification"),
+    (("good.csv", "--epochs", "5", "--warmup-epochs", "5"),
+     "--warmup-epochs 5 with --epochs 5; wanted fewer epochs of rise than there are in all"),
     (("good.csv", "--out", "good.npz"), "--out good.npz: cannot be used as a folder"),
     (("good.csv", "--optimizer", "sgd", "--weight-decay", "1e400"), None),
 ])

@@ -338,7 +338,10 @@ def test_held_out_parts(capsys):
     ("--optimizer", "sgd"), ("--optimizer", "momentum"), ("--optimizer", "nesterov"),
     ("--optimizer", "adamw", "--weight-decay", "0.01"), ("--optimizer", "rmsprop"),
     ("--optimizer", "adagrad"), ("--schedule", "constant"), ("--schedule", "step"),
-    ("--schedule", "cosine", "--warmup-epochs", "2"), ("--schedule", "plateau", "--patience", "1"),
+    ("--schedule", "cosine", "--warmup-epochs", "2"),
+    ("--schedule", "onecycle", "--warmup-epochs", "2"), ("--betas", "0.85,0.95"),
+    ("--label-smoothing", "0.1"), ("--label-smoothing", "0.1", "--dtype", "float64"),
+    ("--schedule", "plateau", "--patience", "1"),
     ("--early-stopping", "3"), ("--standardize", "column"),
 ], ids=" ".join)
 def test_every_option_trains_saves_and_loads(capsys, options):
@@ -352,6 +355,45 @@ def test_every_option_trains_saves_and_loads(capsys, options):
     assert f"{result['accuracy']:.4f}" in stated
     everything = succeeds(capsys, "evaluate", "run", "data.csv")
     assert re.fullmatch(r"accuracy \d\.\d{4} \(\d+ of 240\)\n", everything)
+
+
+@pytest.mark.parametrize(("options", "schedule", "lr"), [
+    ((), "onecycle", 2e-3),
+    (("--optimizer", "adamw"), "onecycle", 2e-3),
+    (("--optimizer", "momentum"), "onecycle", 0.1),
+    (("--lr", "0.01"), "onecycle", 0.01),
+    (("--schedule", "cosine"), "cosine", 1e-3),
+    (("--task", "regression"), "cosine", 1e-3),
+    (("--task", "regression", "--schedule", "onecycle"), "onecycle", 2e-3),
+])
+def test_default_schedule_and_rate(options, schedule, lr):
+    (write_line if "regression" in options else write_blobs)("data.csv")
+    assert main(["train", "data.csv", "--hidden", "8", "--epochs", "2", "--quiet", *options,
+                 "--out", "run"]) == 0
+    config = json.loads(Path("run/config.json").read_text())
+    assert config["schedule"] == schedule
+    assert config["optimizer"]["lr"] == lr
+
+
+def test_betas_reach_the_optimizer_and_smoothing_the_loss():
+    write_blobs("data.csv")
+    losses = {}
+    for smoothing in ("0", "0.3"):
+        assert main(["train", "data.csv", *FAST, "--epochs", "30", "--betas", "0.8,0.95",
+                     "--label-smoothing", smoothing, "--out", "run"]) == 0
+        losses[smoothing] = metrics("run")[-1]["loss"]
+    # Cross-entropy with targets of 0.8, 0.1, 0.1 is their own entropy at least.
+    assert losses["0"] < 0.1 < -(0.8 * np.log(0.8) + 0.2 * np.log(0.1)) < losses["0.3"]
+    optimizer = json.loads(Path("run/config.json").read_text())["optimizer"]
+    assert (optimizer["beta1"], optimizer["beta2"]) == (0.8, 0.95)
+
+
+@pytest.mark.parametrize("text", ["0.9", "0.9,1", "a,b", "0.9,0.9,0.9"])
+def test_betas_that_are_none(capsys, text):
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--betas", text])
+    assert ended.value.code == 2
+    assert "--betas" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("loss", ["mean_squared_error", "mean_absolute_error", "huber"])

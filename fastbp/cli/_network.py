@@ -17,8 +17,15 @@ ACTIVATIONS = {
 """Name on the command line to the layer's class in `fastbp`; "": no layer at all."""
 
 OPTIMIZERS = ("adam", "adamw", "sgd", "momentum", "nesterov", "rmsprop", "adagrad")
-SCHEDULES = ("constant", "step", "cosine", "plateau")
+SCHEDULES = ("onecycle", "constant", "step", "cosine", "plateau")
 LOSSES = ("mean_squared_error", "mean_absolute_error", "huber")
+
+WITH_BETAS = ("adam", "adamw")
+PEAK_RATE = 2e-3
+"""Of Adam under the one-cycle schedule: more than a rate that stays could be."""
+
+ONE_CYCLE_WARMUP = 0.2
+"""The part of the training in which the one-cycle schedule rises (docs/design/005)."""
 
 _SATURATING = ("sigmoid", "tanh", "identity")
 
@@ -58,14 +65,23 @@ def _optimizer(options: Namespace) -> Any:
     settings = {}
     if options.weight_decay is not None:
         settings["weight_decay"] = options.weight_decay
+    if options.betas is not None:
+        settings["beta1"], settings["beta2"] = options.betas
     return optim.from_name(options.optimizer, options.lr, **settings)
 
 
 def _schedule(options: Namespace) -> Any:
     settings = {
+        "onecycle": {"warmup": _one_cycle_warmup(options)},
         "constant": {},
         "step": {"every_epochs": options.step_every, "factor": options.factor},
-        "cosine": {"warmup_epochs": options.warmup_epochs},
+        "cosine": {"warmup_epochs": options.warmup_epochs or 0.0},
         "plateau": {"patience": options.patience, "factor": options.factor},
     }[options.schedule]
     return schedules.from_name(options.schedule, **settings)
+
+
+def _one_cycle_warmup(options: Namespace) -> float:
+    if options.warmup_epochs is None:
+        return ONE_CYCLE_WARMUP
+    return float(options.warmup_epochs / options.epochs)

@@ -69,6 +69,14 @@ def _number(text: str) -> float:
         return math.nan
 
 
+def betas(text: str) -> tuple[float, float]:
+    """Two numbers from 0 to below 1, with a comma between them."""
+    parts = text.split(",")
+    if len(parts) != 2:
+        raise argparse.ArgumentTypeError(f"{text!r} is not two numbers such as 0.9,0.999")
+    return fraction(parts[0].strip()), fraction(parts[1].strip())
+
+
 def file_or_fraction(text: str) -> str | float:
     """A fraction where the text is a number, else the name of a file."""
     return text if math.isnan(_number(text)) else fraction(text)

@@ -27,6 +27,7 @@ from fastbp.cli._train_options import (
     add_training_options,
     resolve,
 )
+from fastbp.losses import smooth_labels
 from fastbp.plots import draw_curves, matplotlib_is_installed
 
 _WORTH_TELLING = 1.0
@@ -97,6 +98,9 @@ def _fit(options: Namespace, trainer: Any, sources: Sources, recorder: Recorder,
     if options.early_stopping:
         callbacks.append(EarlyStopping(patience=options.early_stopping))
     x, y = sources.train
+    if options.label_smoothing:
+        classes = sources.preparation.outputs
+        y = smooth_labels(y, classes, options.label_smoothing, options.dtype)
     with interrupts.absorbed():
         trainer.fit(x, y, epochs=options.epochs, batch_size=min(options.batch_size, len(x)),
                     validation_data=sources.validation, callbacks=callbacks, progress=False)
