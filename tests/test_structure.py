@@ -25,6 +25,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("graph", "network", "planner"),
     ("_interrupts", "callbacks", "data", "gradcheck", "targets", "trainer", "training_plan"),
     ("fastbp",),
+    ("benchmark",),
     ("__main__", "cli", "compat", "sklearn"),
 )  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
@@ -164,7 +165,8 @@ def test_compiled_code_stays_in_its_folders():
             wrong.append(f"{name}: llvmlite is for {LLVM}")
         if here not in NUMBA and any(module.startswith("numba") for module in modules):
             wrong.append(f"{name}: Numba is for {NUMBA}")
-        if here != "_compiler" and names_used(path) & JITS:
+        # A benchmark says `jax.jit`.
+        if here not in ("_compiler", "benchmark") and names_used(path) & JITS:
             wrong.append(f"{name}: compile through fastbp._jit")
     assert not wrong
 

@@ -11,13 +11,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastbp.benchmark.groups.start import FIRST_STEP
+
 IMPORT = "import fastbp"
-STEP = """
-import numpy as np, fastbp
-net = fastbp.Sequential([fastbp.Affine(64, 32), fastbp.ReLU(), fastbp.Affine(32, 10)], seed=0)
-trainer = fastbp.Trainer(net, loss="softmax_cross_entropy", optimizer=fastbp.Adam(1e-3))
-trainer.train_step(np.ones((32, 64), np.float32), np.zeros(32, np.int64))
-"""
+STEP = FIRST_STEP["fastbp"]
 
 
 def process_seconds(code: str, **environment: str) -> float:

@@ -1,49 +1,24 @@
-"""Training steps and whole fits."""
+"""What training arrives at: fast but wrong does not count."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-import fastbp
-from fastbp.datasets import load_digits
-
-from .common import NETWORKS, OPTIMIZERS, network, seconds_per_call, trainer
+from fastbp.benchmark._peers.fastbp_ import trainer
+from fastbp.benchmark.workloads import CHECKED_STEPS, DIGITS_BATCH, NETWORKS, digits, training_batch
 
 
-class TrainStep:
-    """`Trainer.train_step`: forward, softmax cross-entropy, backward, update."""
+class Loss:
+    """Not a time: a change that makes training faster must leave these where they are."""
 
-    params: ClassVar[list[Any]] = [list(NETWORKS), list(OPTIMIZERS)]
-    param_names: ClassVar[list[str]] = ["network", "optimizer"]
-    unit = "s"
+    unit = "loss"
 
-    def setup(self, name: str, optimizer: str) -> None:
-        self.trainer, self.x, self.y = trainer(name, optimizer)
+    def track_digits_after_five_epochs(self) -> float:
+        made: Any = trainer((64, 128, 10), "adam")
+        history = made.fit(*digits(), epochs=5, batch_size=DIGITS_BATCH)
+        return float(history.loss[-1])
 
-    def track_step(self, name: str, optimizer: str) -> float:
-        return seconds_per_call(lambda: self.trainer.train_step(self.x, self.y))
-
-
-class Digits:
-    """The bundled data through 64-128-10, batch 32."""
-
-    unit = "s"
-    epochs = 5
-
-    def setup(self) -> None:
-        self.x, self.y = load_digits()
-
-    def fit(self) -> Any:
-        made = fastbp.Trainer(
-            network((64, 128, 10)), loss="softmax_cross_entropy", optimizer=fastbp.Adam(1e-3)
-        )
-        return made.fit(self.x, self.y, epochs=self.epochs, batch_size=32, progress=False)
-
-    def track_epoch(self) -> float:
-        return seconds_per_call(self.fit) / self.epochs
-
-    def track_loss_after_training(self) -> float:
-        """Not a time: a change that makes training faster must leave this where it is."""
-        return float(self.fit().loss[-1])
-
-    track_loss_after_training.unit = "loss"  # type: ignore[attr-defined]
+    def track_small_step(self) -> float:
+        widths, batch = NETWORKS["small"]
+        made, data = trainer(widths, "sgd"), training_batch(widths, batch)
+        return [made.train_step(*data) for _ in range(CHECKED_STEPS)][-1]
