@@ -21,8 +21,9 @@ from fastbp.kernels import program
 work = Native(program.work)
 # Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
 SPINS = 20_000
-# How long the caller works alone after another process had taken a worker's core.
-ALONE_SECONDS = 0.1
+# How long the caller works alone after another process had taken a worker's core: at first, and at
+# most after one stall upon another.
+ALONE_SECONDS, MOST_ALONE_SECONDS = 0.002, 0.25
 _DTYPES = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 
 
@@ -73,7 +74,7 @@ class Pool:
         self.busy = threading.Lock()
         self.closed = False
         self.control_words = flat_view(self.control)
-        self.alone_until = 0.0
+        self.alone_until, self.alone_seconds = 0.0, ALONE_SECONDS
         self.workers: list[_Worker] = []
 
     def _make_claims(self, count: int) -> None:
@@ -97,7 +98,10 @@ class Pool:
             result = run(self.address, job, threads, 0, steps)
             if self.control_words[program.STALLS]:
                 self.control_words[program.STALLS] = 0
-                self.alone_until = time.perf_counter() + ALONE_SECONDS
+                self.alone_until = time.perf_counter() + self.alone_seconds
+                self.alone_seconds = min(2 * self.alone_seconds, MOST_ALONE_SECONDS)
+            else:
+                self.alone_seconds = ALONE_SECONDS
             return result
         finally:
             self.busy.release()

@@ -25,6 +25,10 @@ class GemmBlocks:
     task_flops: int = 2_000_000
     # Steps of k that storing a tile and its epilogue take.
     tile_ends: int = 32
+    # Below so many rows a product takes the time that reading B takes.
+    least_rows: int = 8
+    # From this k on one column is computed by dot products: 1024x512x1 takes a tenth of the time.
+    dot_least: int = 16
     # From so many tiles on their number is made a multiple of 4.
     shared_tiles: int = 12
     # Longest k that a tile sums at once: 192 to 1024 differ by less than 3 %.

@@ -31,6 +31,7 @@ KERNEL_FILES = {
     "test_batchnorm",
     "test_dropout",
     "test_gemm",
+    "test_gemv",
     "test_layernorm",
     "test_losses",
     "test_matmul",
@@ -41,7 +42,7 @@ KERNEL_FILES = {
     "test_transcendental",
     "test_update",
 }
-MATMUL_FILES = {"test_affine", "test_gemm", "test_matmul"}
+MATMUL_FILES = {"test_affine", "test_gemm", "test_gemv", "test_matmul"}
 
 
 def pytest_configure() -> None:

@@ -64,6 +64,7 @@ KERNEL_TWINS = {
     "batchnorm": "batchnorm_forward",
     "dropout": "dropout_forward",
     "gemm": "matmul",
+    "gemv": "matmul",
     "layernorm": "layernorm_forward",
     "losses": "mean_squared_error",
     "softmax": "softmax_cross_entropy",

@@ -16,11 +16,11 @@ its own row and column. Edges: a variant for each number of rows and for one or 
 of columns; only the last register of a row of C is masked. B is read in full registers, so
 its panel must be readable (values beyond `cols` do not matter) up to the register's end.
 
-Measured (AVX-512 Xeon, one core, K = 256, panels in cache): 14x32 185 GFLOP/s, 8x32 180,
-4x32 159, 14x16 169: all sizes from 8 rows up are within 3 % of the best, which is why rows are
-divided evenly among tiles instead of leaving a small rest. Prefetching A and B AHEAD steps of k:
-one core at 512 cubed 154 -> 163, 1024 cubed 148 -> 161. The loop's own instructions take slots
-of the multiply-adds: four steps a turn 194 -> 211 (peak of registers alone: 233), eight slower.
+Measured (AVX-512 Xeon, one core, in parts of the peak P of registers alone, measured beside it):
+a 14x2 tile with its panels in L1 or L2 0.99, 10 rows 0.94, 7 rows 0.90, 4 rows 0.79, which is why
+rows are divided evenly among tiles instead of leaving a small rest. Whole products on cold panels,
+P over result: two steps of k a turn 1.06 to 1.10 (256x512x784, 512, 1024 cubed), four 1.12 to 1.14
+(stack accesses); without the prefetches of A and B 1.22 at 1024 cubed, without that of C 1.17.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ AHEAD = 16
 # Rows of the tiles that are written next that one sum over k fetches, at most: a tile and the next.
 SOON_ROWS = 32
 # Steps of k in one turn of the loop (a power of two).
-UNROLL = 4
+UNROLL = 2
 
 
 def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b_step: int, k: int,

@@ -9,6 +9,7 @@ from fastbp._program import SLOT_BYTES, Operand, Program
 from fastbp._simd import machine
 from fastbp._tuning import GEMM_BLOCKS
 from fastbp.kernels.gemm import FROM_C, FROM_ROW, FROM_ZERO, GEMM, PACK, PLAIN, UPDATE
+from fastbp.kernels.gemv import GEMV
 
 NO_FLOOR = float("-inf")
 
@@ -82,8 +83,9 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
     tiles, panels = tile_count(m, itemsize), -(-n // width)
     fit = _room(itemsize) // (_packed_rows(itemsize) * (k_block or k_split(k, itemsize)))
     least = -(-tiles // max(1, fit))
-    # A panel takes its time however few columns it has, and so do the ends of a tile.
-    flops = 2 * m * panels * width * (k + blocks.tile_ends)
+    # A panel takes its time however few columns it has, B's however few rows C has, and so do the
+    # ends of a tile.
+    flops = 2 * max(m, blocks.least_rows) * panels * width * (k + blocks.tile_ends)
     worth = max(1, min(flops // blocks.task_flops, blocks.tasks))
     across = min(-(-panels // blocks.task_panels), worth)
     down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
@@ -105,6 +107,15 @@ def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int
     if c.col_step != 1 and c.cols > 1:
         raise ValueError("columns of C must be contiguous; transpose the product instead")
     finish = finish or Finish()
+    start = FROM_C if add else (FROM_ROW if bias else FROM_ZERO)
+    if finish.epilogue == PLAIN and a.cols >= GEMM_BLOCKS.dot_least:
+        if c.cols == 1 and a.col_step == 1 and b.row_step == 1:
+            _emit_gemv(program, c.address, c.row_step, a, b.address, start, bias, floor, overlap)
+            return
+        # A bias has an element for each column, and there is one for all rows of a vector.
+        if c.rows == 1 and a.col_step == 1 and b.row_step == 1 and start != FROM_ROW:
+            _emit_gemv(program, c.address, 1, b.transposed, a.address, start, bias, floor, overlap)
+            return
     most = max(1, GEMM_BLOCKS.packed_most // c.cols)
     parts = 1 if finish.epilogue == UPDATE else max(1, -(-a.cols // most))
     for part in range(parts):
@@ -114,6 +125,16 @@ def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int
         _emit_part(program, c, a.part(program.dtype, slice(0, a.rows), slice(low, high)),
                    b.part(program.dtype, slice(low, high), slice(0, b.cols)), start, bias,
                    floor if last else NO_FLOOR, finish if last else Finish(), overlap)
+
+
+def _emit_gemv(program: Program, y: int, y_step: int, a: Operand, x: int, start: int, bias: int,
+               floor: float, overlap: bool) -> None:
+    """y = max(floor, y0 + A x); x contiguous, A's columns too."""
+    block_rows = max(4, GEMM_BLOCKS.pack_task // a.cols)
+    program.emit(GEMV, tasks=-(-a.rows // block_rows), overlap=overlap, y=y, y_step=y_step,
+                 a=a.address, a_step=a.row_step, x=x, m=a.rows, k=a.cols, start_kind=start,
+                 start=bias if start == FROM_ROW else program.zeros, block_rows=block_rows,
+                 floor=floor)
 
 
 def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int, bias: int,

@@ -36,6 +36,7 @@ from fastbp.kernels import (
     batchnorm,
     dropout,
     gemm,
+    gemv,
     layernorm,
     losses,
     reduce,
@@ -64,6 +65,7 @@ INSTRUCTIONS = (
     *batchnorm.INSTRUCTIONS,
     *layernorm.INSTRUCTIONS,
     *dropout.INSTRUCTIONS,
+    *gemv.INSTRUCTIONS,
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
@@ -144,6 +146,8 @@ def run_task(code, reals, row, task, step, slot, like):
         layernorm.run_layernorm_backward(w, r, task, step, slot, like)
     elif op == 24:
         dropout.run_dropout(w, r, task, step, slot, like)
+    elif op == 25:
+        gemv.run_gemv(w, r, task, step, slot, like)
 
 
 @kernel
