@@ -16,6 +16,7 @@ import numpy as np
 from fastbp import _runtime
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._native import Native
+from fastbp._placement import current_cpu, leave_cpu
 from fastbp.kernels import program
 
 work = Native(program.work)
@@ -34,6 +35,7 @@ class _Worker:
         self.pool, self.slot = pool, slot
         self.itemsize = 4
         self.asleep = True
+        self.caller_cpu = -1
         self.bell = threading.Lock()
         self.bell.acquire()
         thread = threading.Thread(target=self._work, name=f"fastbp-{slot}", daemon=True)
@@ -43,6 +45,7 @@ class _Worker:
         control = self.pool.control
         while True:
             self.bell.acquire()
+            leave_cpu(self.caller_cpu)
             while not self.pool.closed:
                 help_out = work(_DTYPES[self.itemsize])
                 other = help_out(self.pool.address, self.itemsize, 1, self.slot, SPINS)
@@ -61,6 +64,7 @@ class _Worker:
         if self.asleep:
             self.itemsize = itemsize
             self.asleep = False
+            self.caller_cpu = current_cpu()
             self.bell.release()
 
 

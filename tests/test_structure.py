@@ -15,7 +15,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # docs/design/001-architecture.md; `fastbp` itself is the level of the public names.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("_errors", "_jit", "_runtime", "_tuning", "_typing", "_version"),
+    ("_errors", "_jit", "_placement", "_runtime", "_tuning", "_typing", "_version"),
     ("_arena", "_simd"),
     ("_cache", "_compiler", "_native"),
     ("kernels",),
