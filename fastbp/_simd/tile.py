@@ -60,7 +60,7 @@ UNROLL = 2
 
 def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b_step: int, k: int,
                  start: Any, start_step: int, floor: Any, rows: int, cols: int,
-                 soon: Any, also: Any, soon_step: int) -> None:
+                 soon: Any, then: Any, last: Any, soon_step: int) -> None:
     """C = max(floor, C0 + A B) for one register tile; the equation and layout are above.
 
     c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0
@@ -68,8 +68,8 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
     row: a bias, or zeros; C itself accumulates). floor: 0 is ReLU, -inf is nothing; NaN passes.
     a_row, a_step: steps of A between rows of C and between elements of a sum; one of them is 1.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
-    soon, also: two tiles with rows at soon_step that will be written next (C, or what the gradient
-    C is about to update): they are fetched while the sum is on its way.
+    soon, then, last: tiles with rows at soon_step that will be written next (C, or what the
+    gradient C is about to update): they are fetched while the sum is on its way.
     """
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
@@ -79,17 +79,17 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
 
 
 @lowers(tile_product,
-        lambda c, cs, a, ar, ast, b, bst, k, s, sst, f, r, n, soon, also, step: types.none)
+        lambda c, cs, a, ar, ast, b, bst, k, s, sst, f, r, n, s1, s2, s3, step: types.none)
 def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: Any, a_step: Any,
                   b: Any, b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
-                  rows: Any, cols: Any, soon: Any, also: Any, soon_step: Any) -> None:
+                  rows: Any, cols: Any, soon: Any, then: Any, last: Any, soon_step: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
     # Which row to fetch at step p of k: p >> slow, less than SOON_ROWS.
     bits = llvm_function(builder, "llvm.ctlz.i64", I64, [I64, I1])
     size = builder.sub(I64(64), builder.call(bits, [builder.sub(k, I64(1)), I1(0)]))
     over = builder.sub(size, I64(SOON_ROWS.bit_length() - 1))
     slow = builder.select(builder.icmp_signed(">", over, I64(0)), over, I64(0))
-    fetch = (slow, soon, also, soon_step)
+    fetch = (slow, (soon, then, last), soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
@@ -153,7 +153,7 @@ class _Variant:
     """The code of one tile shape: `height` rows by `registers` vectors, the last one masked."""
 
     def __init__(self, builder: Any, vector: Any, height: int, registers: int, cols: Any,
-                 fetch: tuple[Any, Any, Any, Any]) -> None:
+                 fetch: tuple[Any, Any, Any]) -> None:
         self.builder, self.vector, self.fetch = builder, vector, fetch
         self.height, self.registers = height, registers
         self.last_count = builder.sub(cols, I64(vector.count * (registers - 1)))
@@ -240,11 +240,11 @@ class _Variant:
         return result
 
     def _fetch_row(self, step: Any) -> None:
-        """The lines of one row of the two tiles that are written next."""
+        """The lines of one row of the tiles that are written next."""
         builder = self.builder
-        slow, soon, also, soon_step = self.fetch
+        slow, tiles, soon_step = self.fetch
         row = builder.mul(builder.lshr(step, slow), soon_step)
-        for base in (soon, also):
+        for base in tiles:
             for v in range(self.registers):
                 where = builder.add(row, I64(v * self.vector.count))
                 self._prefetch(builder.gep(base, [where]), write=True)

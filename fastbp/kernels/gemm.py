@@ -197,9 +197,11 @@ def gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, number):
         a = at(pointer(w[5], like), i * a_row + p * a_step)
     b = at(pointer(w[9], like), (panel * w[10] if w[10] else j) + p * w[11])
     target = at(pointer(w[0], like), i * c_step + j)
-    c, step_of_c, also = target, c_step, target
+    c, step_of_c, then, last = target, c_step, target, target
     if epilogue == UPDATE:
-        c, step_of_c, also = private, width, at(pointer(w[22], like), i * c_step + j)
+        c, step_of_c = private, width
+        then = at(pointer(w[22], like), i * c_step + j)
+        last = at(pointer(w[23], like), i * c_step + j)
     start, start_step = c, step_of_c
     if p == 0:
         if w[15] == FROM_ROW:
@@ -208,7 +210,7 @@ def gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, number):
             start, start_step = pointer(w[16], like), 0
     floor = scalar(like, r[0]) if is_last else scalar(like, -np.inf)
     tile_product(c, step_of_c, a, a_row, a_step, b, w[11], count, start, start_step, floor, rows,
-                 cols, target, also, c_step)
+                 cols, target, then, last, c_step)
     if is_last and epilogue != PLAIN:
         finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down, number == 0)
 
