@@ -186,11 +186,12 @@ class _Variant:
                 vector_store(builder, value, where)
 
     def sum_over_k(self, a: Any, b: Any, b_step: Any, k: Any, start: list[Any]) -> list[Any]:
-        """The loops over k: UNROLL at a time, then the rest one by one."""
+        """The loops over k: `a.unroll` at a time, then the rest one by one."""
         builder = self.builder
-        whole = builder.sub(k, builder.and_(k, I64(a.unroll - 1)))
         state = [I64(0), b, *a.pointers, *start]
-        state = self._loop(a.unroll, whole, a, b_step, state)
+        if a.unroll > 1:
+            whole = builder.sub(k, builder.and_(k, I64(a.unroll - 1)))
+            state = self._loop(a.unroll, whole, a, b_step, state)
         state = self._loop(1, k, a, b_step, state)
         return state[2 + len(a.pointers):]
 
