@@ -182,7 +182,7 @@ def run_shared(control, job, steps, slot, like):
                 task = claim(claims, part * rows + row, step, size)
                 while task >= 0:
                     if done == 0:
-                        await_done(control, wait, longest)
+                        await_done(control, wait, slot, longest)
                     start = ticks()
                     run_task(code, reals, row, first + task, step, slot, like)
                     longest = max(longest, ticks() - start)
@@ -191,7 +191,7 @@ def run_shared(control, job, steps, slot, like):
                 if done > 0:
                     fetch_add(control, DONE, done)
     if slot == 0:
-        await_done(control, tasks_of_step * steps, longest)
+        await_done(control, tasks_of_step * steps, slot, longest)
 
 
 @kernel
@@ -210,8 +210,8 @@ def claim(claims, place, step, size):
 
 
 @kernel
-def await_done(control, count, longest):
-    """Spin until `count` tasks of the job are done, and note a stall."""
+def await_done(control, count, slot, longest):
+    """Spin until `count` tasks of the job are done; the caller's thread notes a stall."""
     spins, start = 0, 0
     while load_acquire(control, DONE) < count:
         spins += 1
@@ -221,8 +221,9 @@ def await_done(control, count, longest):
             if spins == PATIENCE:
                 start = ticks()
             yield_processor()
-    if spins >= PATIENCE and ticks() - start > max(STALL_TICKS, STALL_TASKS * longest):
-        fetch_add(control, STALLS, 1)
+    stalled = spins >= PATIENCE and ticks() - start > max(STALL_TICKS, STALL_TASKS * longest)
+    if slot == 0 and stalled:
+        control[STALLS] = 1
 
 
 @kernel
