@@ -154,7 +154,8 @@ def test_the_readme_keeps_what_is_around_the_markers(tmp_path):
 
 
 def test_the_projects_readme_has_the_place():
-    report.Readme(Path(__file__).parents[1] / "README.md")
+    path = Path(__file__).parents[1] / "README.md"
+    assert report.Readme(path).path == path  # raises where there is no place
 
 
 def test_the_picture_has_a_panel_a_group_and_a_line_at_one(tmp_path):
