@@ -25,8 +25,9 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("graph", "network", "planner"),
     ("_interrupts", "callbacks", "data", "gradcheck", "targets", "trainer", "training_plan"),
     ("fastbp",),
+    ("compat", "sklearn"),
     ("benchmark",),
-    ("__main__", "cli", "compat", "sklearn"),
+    ("__main__", "cli"),
 )  # fmt: skip
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}
 
