@@ -10,7 +10,9 @@ from fastbp._errors import (
     CheckpointError,
     DataError,
     DTypeError,
+    DurabilityWarning,
     FastbpError,
+    NonFiniteError,
     ShapeError,
 )
 from fastbp._runtime import set_num_threads, show_versions, thread_count, threads
@@ -42,10 +44,10 @@ from fastbp.trainer import Trainer
 
 __all__ = [
     "GELU", "SGD", "AdaGrad", "Adam", "AdamW", "Add", "Affine", "ArgumentError", "BatchNorm",
-    "CheckpointError", "DTypeError", "DataError", "Dropout", "FastbpError", "Graph", "History",
-    "Identity", "Layer", "LayerNorm", "LeakyReLU", "Network", "Node", "Parameter", "PythonLayer",
-    "RMSprop", "ReLU", "Sequential", "ShapeError", "SiLU", "Sigmoid", "Softplus", "Tanh", "Trainer",
-    "__version__", "callbacks", "gradcheck", "gradcheck_layer", "gradcheck_network",
-    "initializers", "load", "losses", "ops", "optim", "schedules", "set_num_threads",
-    "show_versions", "thread_count", "threads",
+    "CheckpointError", "DTypeError", "DataError", "Dropout", "DurabilityWarning", "FastbpError",
+    "Graph", "History", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Network", "Node",
+    "NonFiniteError", "Parameter", "PythonLayer", "RMSprop", "ReLU", "Sequential", "ShapeError",
+    "SiLU", "Sigmoid", "Softplus", "Tanh", "Trainer", "__version__", "callbacks", "gradcheck",
+    "gradcheck_layer", "gradcheck_network", "initializers", "load", "losses", "ops", "optim",
+    "schedules", "set_num_threads", "show_versions", "thread_count", "threads",
 ]

@@ -237,6 +237,7 @@ def load(path: str | PathLike[str]) -> Network:
     arrays, metadata = checkpoint.load(path)
     try:
         description = json.loads(metadata.pop("fastbp"))
+        metadata.pop(checkpoint.RECORD, None)
         network = Network(dtype=description["dtype"], seed=description["seed"])
         for step in description["steps"]:
             if step["layer"] is None:
@@ -249,7 +250,9 @@ def load(path: str | PathLike[str]) -> Network:
                 network._append(layer, tuple(step["inputs"]))
         network.output_steps.extend(description["outputs"])
         network.metadata = metadata
-        network.load_state_dict(arrays)
+        # A training's checkpoint holds more than the model.
+        network.load_state_dict({name: array for name, array in arrays.items()
+                                 if not name.startswith(checkpoint.EXTRA)})
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{path}: not a fastbp model ({type(error).__name__}: {error})",
                               "a file written by net.save") from error

@@ -35,6 +35,10 @@ class Target:
             raise ShapeError(f"targets with shape {array.shape}", f"(N, {size})")
         return cls(np.ascontiguousarray(array.reshape(len(array), size), dtype), False)
 
+    def take(self, index: np.ndarray) -> Target:
+        """Those of the samples with these numbers."""
+        return Target(np.ascontiguousarray(self.array[index]), self.is_labels)
+
 
 def _labels(array: np.ndarray, classes: int) -> np.ndarray:
     if array.dtype.kind == "f" and not np.all(array == np.floor(array)):

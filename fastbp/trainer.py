@@ -1,8 +1,8 @@
-"""Training: plans for each batch size, epochs in chunks of steps, history and callbacks."""
+"""Training: plans for each batch size, single steps, and fits (`fastbp.fitting`)."""
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,17 +13,12 @@ from fastbp import losses as loss_table
 from fastbp import ops, optim, schedules
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._errors import ArgumentError, DataError
-from fastbp._interrupts import deferred_interrupts
+from fastbp.fitting import CHUNK_STEPS, Fit
 from fastbp.history import History
 from fastbp.network import Network
 from fastbp.planner import Plan, Update, as_batch
 from fastbp.targets import Target, accuracy, check_lengths
 from fastbp.training_plan import TrainingPlan
-
-# Steps of one call into compiled code: at most so many, and about so many seconds, so that Ctrl-C,
-# callbacks and progress are never far away.
-CHUNK_STEPS = 1024
-CHUNK_SECONDS = 0.05
 
 
 class _Repeat(NamedTuple):
@@ -50,15 +45,20 @@ class Trainer:
         schedule: schedules.Schedule that multiplies the learning rate; None leaves it.
         clip_norm: largest norm of the whole gradient; None: no clipping.
         seed: of the order of samples.
+        check_finite: `fit` raises NonFiniteError, before the step that cannot be made, where a loss
+        or parameters are NaN or infinite; False: it goes on.
 
-    Attributes: network, optimizer, step_count (steps made so far), stop (set it to end a fit after
-    the epoch).
+    Attributes: network, optimizer, step_count (steps made so far); for callbacks: stop (set it to
+    end a fit after the epoch), stop_now (after the step), checkpoint_wanted (set it to have
+    `callbacks.Checkpoint` save), history and epochs (of the fit under way), resumed (whether
+    it continues a checkpoint); finished (whether the last fit made all its epochs, or `stop`
+    ended it).
     """
 
     def __init__(self, network: Network, loss: Any = "softmax_cross_entropy",
                  optimizer: optim.Optimizer | str = "adam", *,
                  schedule: schedules.Schedule | None = None, clip_norm: float | None = None,
-                 seed: int = 0) -> None:
+                 seed: int = 0, check_finite: bool = True) -> None:
         if not isinstance(network, Network):
             raise ArgumentError(f"Trainer of a {type(network).__name__}", "a Sequential or Graph")
         network.build()
@@ -75,10 +75,11 @@ class Trainer:
         if clip_norm is not None and not clip_norm > 0:
             raise ArgumentError(f"clip_norm={clip_norm!r}", "a number above 0, or None")
         self.clip_norm = clip_norm
-        self.seed = seed
+        self.seed, self.check_finite = seed, check_finite
         self.step_count = 0
-        self.stop = False
-        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self.stop = self.stop_now = self.checkpoint_wanted = self.finished = False
+        self.current: Fit | None = None
+        self.bits = np.random.PCG64(seed)
         size = network.layout.size
         self.slots = tuple(allocate(size, network.dtype) for _ in range(optimizer.slots))
         hyper, plain = optimizer.hyper(), optimizer.hyper()
@@ -109,8 +110,8 @@ class Trainer:
             if loss is not None:
                 return loss
         inputs, targets = self._batch(x, y)
-        plan = self._plan(len(inputs[0]), targets, self._update)
-        loss = float(self._run(plan, inputs, targets, np.full(1, self.optimizer.lr))[0])
+        plan = self.plan_of(len(inputs[0]), targets)
+        loss = float(self.run_steps(plan, inputs, targets, np.full(1, self.optimizer.lr))[0])
         # Only what was used as it lies can be used again by its address alone.
         as_it_lies = (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
                       and address_of(inputs[0]) == address_of(x)
@@ -140,7 +141,11 @@ class Trainer:
 
         The arrays are the network's own views (`network.gradients`), overwritten by the next call.
         """
-        inputs, targets = self._batch(x, y)
+        self.run_gradients(*self._batch(x, y))
+        return float(self._step_losses[:, 0].sum()), self.network.gradients
+
+    def run_gradients(self, inputs: list[np.ndarray], targets: list[Target]) -> TrainingPlan:
+        """The plan after a forward and a backward pass over a batch; nothing else is changed."""
         plan = self._plan(len(inputs[0]), targets, None)
         plan.set_batch(inputs, targets)
         self._step_cell[0] = self.step_count
@@ -148,7 +153,7 @@ class Trainer:
         plan.plan.run(1)
         for name, view in self.network.buffers.items():
             view[...] = saved[name]
-        return float(self._step_losses[:, 0].sum()), self.network.gradients
+        return plan
 
     def _batch(self, x: Any, y: Any) -> tuple[list[np.ndarray], list[Target]]:
         inputs = as_batch(self.network, x)
@@ -172,9 +177,13 @@ class Trainer:
             found = self._plans[key] = TrainingPlan(plan, self.losses, targets, self._step_losses)
         return found
 
-    def _run(self, plan: TrainingPlan, inputs: list[np.ndarray], targets: list[Target],
-             lrs: np.ndarray, index: int = 0) -> np.ndarray:
-        """len(lrs) steps from the index at an address; their losses (valid until the next run)."""
+    def plan_of(self, rows: int, targets: list[Target]) -> TrainingPlan:
+        """The program of a training step on so many rows."""
+        return self._plan(rows, targets, self._update)
+
+    def run_steps(self, plan: TrainingPlan, inputs: list[np.ndarray], targets: list[Target],
+                  lrs: np.ndarray, index: int = 0) -> np.ndarray:
+        """len(lrs) steps from the index at an address; their losses, float64 (len(lrs),)."""
         count = len(lrs)
         self._repeat = None
         self._update.rates[:count] = self.optimizer.rates(self.step_count, count, lrs)
@@ -182,14 +191,17 @@ class Trainer:
         plan.set_batch(inputs, targets, index)
         plan.plan.run(count)
         self.step_count += count
-        return self._step_losses[:, :count].sum(axis=0)
+        losses = self._step_losses[0, :count].copy()
+        for more in self._step_losses[1:, :count]:
+            losses += more
+        return losses
 
     # ---- epochs -------------------------------------------------------------------------------
 
     def fit(self, x: Any, y: Any, *, epochs: int = 10, batch_size: int = 32,
             validation_data: tuple[Any, Any] | None = None,
             callbacks: Sequence[hooks.Callback] = (), progress: bool = False,
-            shuffle: bool = True) -> History:
+            shuffle: bool = True, resume: str | os.PathLike[str] | None = None) -> History:
         """Train for some epochs.
 
         Arguments:
@@ -199,9 +211,17 @@ class Trainer:
             callbacks: hooks (fastbp.callbacks). progress: show a bar (nothing where stderr is no
             terminal).
             shuffle: a new order in each epoch.
+            resume: a file of `callbacks.Checkpoint`, or its folder: the newest whole file there,
+            and a fresh start if it has none. Network, trainer, data and the other arguments
+            must be those of the checkpoint's fit, which then goes on bit by bit as if it had
+            never stopped, for any number of threads.
         Returns:
             The history: rows with epoch, loss, lr, seconds, samples_per_second and, with
-            validation data, val_loss and val_accuracy.
+            validation data, val_loss and val_accuracy; of a resumed fit from its beginning.
+        Raises:
+            NonFiniteError: a loss or parameters are not finite (`check_finite`). Parameters are
+            those before that step; running statistics may have seen its batch.
+            CheckpointError: `resume` cannot be read or belongs to another training.
         Ctrl-C raises KeyboardInterrupt at the edge of a step, within a fraction of a second.
         """
         inputs, targets = self._batch(x, y)
@@ -211,65 +231,38 @@ class Trainer:
                 raise ArgumentError(f"{name}={value!r}", "an integer of 1 or more")
         if rows == 0:
             raise DataError("x has no samples", "at least one")
-        batch_size = min(int(batch_size), rows)
         active = [*callbacks, *([hooks.Progress(epochs)] if progress else [])]
-        history, self.stop = History(), False
-        first_step = self.step_count
-        for hook in active:
-            hook.on_fit_begin(self)
+        fit = Fit(self, inputs, targets, epochs=int(epochs), batch_size=min(int(batch_size), rows),
+                  shuffle=shuffle, validation=validation_data, hooks=active)
+        self.stop = self.stop_now = self.checkpoint_wanted = self.finished = False
+        if resume is not None:
+            fit.resume(resume)
+        self.current = fit
         try:
-            for epoch in range(1, epochs + 1):
-                for hook in active:
-                    hook.on_epoch_begin(self, epoch)
-                with deferred_interrupts() as at_step_edge:
-                    row = self._epoch(inputs, targets, batch_size, shuffle, first_step, epochs,
-                                      at_step_edge)
-                row = {"epoch": epoch, **row}
-                if validation_data is not None:
-                    scores = self.evaluate(*validation_data)
-                    row.update({f"val_{name}": value for name, value in scores.items()})
-                self.schedule.epoch_end(row)
-                history.append(row)
-                for hook in active:
-                    hook.on_epoch_end(self, row)
-                if self.stop:
-                    break
+            return fit.run()
         finally:
-            for hook in active:
-                hook.on_fit_end(self)
-        return history
+            self.current, self.finished = None, fit.finished
 
-    def _epoch(self, inputs: list[np.ndarray], targets: list[Target], batch_size: int,
-               shuffle: bool, first_step: int, epochs: int,
-               at_step_edge: Callable[[], None]) -> dict[str, float]:
-        """One pass over the samples: a row of the history."""
-        rows = len(inputs[0])
-        full, rest = divmod(rows, batch_size)
-        begin = time.perf_counter()
-        order = self._rng.permutation(rows) if shuffle else np.arange(rows)
-        order = np.ascontiguousarray(order, np.int64)
-        steps = full + (rest > 0)
-        factors = self.schedule.factors(self.step_count - first_step, steps, steps, epochs)
-        lrs = self.optimizer.lr * factors
-        plan = self._plan(batch_size, targets, self._update)
-        total, done, chunk = 0.0, 0, 1
-        while done < full:
-            chunk = min(chunk, full - done, CHUNK_STEPS) if plan.plan.is_compiled else 1
-            start = time.perf_counter()
-            values = self._run(plan, inputs, targets, lrs[done : done + chunk],
-                               address_of(order) + 8 * done * batch_size)
-            total += float(values.sum()) * batch_size
-            done += chunk
-            per_step = (time.perf_counter() - start) / chunk
-            chunk = max(1, min(2 * chunk, int(CHUNK_SECONDS / max(per_step, 1e-9))))
-            at_step_edge()
-        if rest:
-            values = self._run(self._plan(rest, targets, self._update), inputs, targets,
-                               lrs[full:], address_of(order) + 8 * full * batch_size)
-            total += float(values[0]) * rest
-        seconds = time.perf_counter() - begin
-        return {"loss": total / rows, "lr": float(lrs[-1]), "seconds": seconds,
-                "samples_per_second": rows / seconds}
+    @property
+    def history(self) -> History:
+        """Of the fit under way."""
+        return self._current.history
+
+    @property
+    def epochs(self) -> int:
+        """How many the fit under way is to make."""
+        return self._current.epochs
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the fit under way continues a checkpoint."""
+        return self._current.resumed
+
+    @property
+    def _current(self) -> Fit:
+        if self.current is None:
+            raise ArgumentError("no fit is under way", "use within a callback")
+        return self.current
 
     # ---- results ------------------------------------------------------------------------------
 

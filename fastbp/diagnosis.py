@@ -1,0 +1,69 @@
+"""Where numbers stop being finite: looked for once a loss is NaN or infinite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastbp._errors import NonFiniteError
+
+if TYPE_CHECKING:
+    from fastbp.network import Network
+    from fastbp.planner import Plan
+
+_REMEDY = "try a smaller learning rate or clip_norm=1"
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
+
+
+def bad_parameter(network: Network, step: int, epoch: int) -> NonFiniteError | None:
+    """The error that names the first parameter with a NaN or infinity; None if all are finite."""
+    if _is_finite(network.values):
+        return None
+    for name, view in network.parameters.items():
+        if not _is_finite(view):
+            layer = name.partition(".")[0]
+            return NonFiniteError(
+                f"step {step} of epoch {epoch}: {name}, a parameter of {_called(network, layer)}, "
+                f"is not finite", "finite parameters", _REMEDY, step=step, epoch=epoch,
+                layer=layer)
+    return None
+
+
+def bad_data(inputs: Sequence[np.ndarray], targets: Sequence[np.ndarray], index: np.ndarray,
+             step: int, epoch: int) -> NonFiniteError | None:
+    """The error that names the sample of a batch with a NaN or infinity; None if all are finite.
+
+    inputs, targets: all samples; index: (rows,) those of the batch.
+    """
+    for what, arrays in (("x", inputs), ("y", targets)):
+        for array in arrays:
+            for sample in index:
+                if not _is_finite(array[sample]):
+                    return NonFiniteError(
+                        f"step {step} of epoch {epoch}: sample {sample} of {what} is not finite",
+                        "finite data", "look for it with np.isfinite(...).all(axis=1)",
+                        step=step, epoch=epoch)
+    return None
+
+
+def bad_value(plan: Plan, step: int, epoch: int) -> NonFiniteError:
+    """The error that names the first layer whose output is not finite in a plan that has run."""
+    network, where, layer = plan.network, "the loss", ""
+    for node, entry in enumerate(network.steps):
+        if entry.layer is not None and node in plan.values \
+                and not _is_finite(plan.array_of(node)):
+            layer = entry.layer.name
+            where = f"the output of {_called(network, layer)}"
+            break
+    return NonFiniteError(f"step {step} of epoch {epoch}: {where} is not finite", "a finite loss",
+                          _REMEDY, step=step, epoch=epoch, layer=layer)
+
+
+def _called(network: Network, name: str) -> str:
+    layers = {step.layer.name: step.layer for step in network.steps if step.layer is not None}
+    return f"layer {name}, {layers[name]!r}" if name in layers else f"layer {name}"
