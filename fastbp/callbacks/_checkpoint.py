@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +35,7 @@ class Checkpoint(Callback):
             file best.safetensors is written, too. mode: as in `EarlyStopping`.
         overwrite: a fit that is not resumed takes away an earlier training's files; without this
             it refuses to begin.
+        announce: called with a line about each file written (print, say).
 
     A checkpoint is itself a model for `fastbp.load`. Parameters that are not finite are never
     saved. `saved` is the last file written, or None.
@@ -46,7 +48,8 @@ class Checkpoint(Callback):
     def __init__(self, folder: str | os.PathLike[str], *, every_epochs: int | None = 1,
                  every_steps: int | None = None, every_seconds: float | None = None,
                  keep: int = 2, best: str | None = None, mode: str = "auto",
-                 overwrite: bool = False) -> None:
+                 overwrite: bool = False,
+                 announce: Callable[[str], object] | None = None) -> None:
         for name, value in (("every_epochs", every_epochs), ("every_steps", every_steps),
                             ("every_seconds", every_seconds)):
             if value is not None and not value > 0:
@@ -56,7 +59,7 @@ class Checkpoint(Callback):
         self.folder, self.keep, self.overwrite = Path(folder), keep, overwrite
         self.every_epochs, self.every_steps = every_epochs, every_steps
         self.every_seconds = every_seconds
-        self.monitor = best
+        self.monitor, self.announce = best, announce
         self.larger = larger_wins("Checkpoint", best or "", mode)
         self.best: float | None = None
         self.saved: Path | None = None
@@ -108,6 +111,11 @@ class Checkpoint(Callback):
         """Save, so that nothing is lost."""
         self._save(trainer)
 
+    def on_fit_end(self, trainer: Any) -> None:
+        """Leave no empty folder."""
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
+
     def state(self) -> dict[str, Any]:
         """The best value so far."""
         return {"best": self.best} if self.monitor is not None else {}
@@ -122,6 +130,8 @@ class Checkpoint(Callback):
         if _is_finite(trainer):
             checkpoint.save(target, *training_state.capture(trainer.current))
             self.saved = target
+            if self.announce is not None:
+                self.announce(f"saved    {target}")
             self._remove(old for old in self._files()[self.keep :] if old != target)
         self._last_time = time.monotonic()
         self._plan_next(trainer)
