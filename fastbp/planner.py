@@ -58,11 +58,13 @@ class Plan:
     """Programs and memory of one network for one number of rows."""
 
     def __init__(self, network: Network, rows: int, *, training: bool, update: Update | None = None,
-                 step_cell: np.ndarray | None = None) -> None:
+                 step_cell: np.ndarray | None = None, halts: bool = False) -> None:
+        """halts: a loss that is not finite ends a run before parameters change (`halted`)."""
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.dtype, self.seed = network.dtype, network.seed
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
-        self.program = Program(self.dtype, flush=True)
+        self._halts = halts
+        self.program = Program(self.dtype, flush=True, halts=halts)
         self.segments: list[Program | Callable[[], None]] = [self.program]
         self.values: dict[int, Operand] = {}
         self.saved: dict[int, Any] = {}
@@ -239,7 +241,7 @@ class Plan:
 
     def call(self, function: Callable[[], None]) -> None:
         """Run Python code here: the program is split around it."""
-        self.program = Program(self.dtype, flush=True)
+        self.program = Program(self.dtype, flush=True, halts=self._halts)
         self.segments += [function, self.program]
 
     @property
@@ -279,6 +281,11 @@ class Plan:
             program.set(row, GATHER_ROWS, source=address_of(x), row_step=x.strides[0] // item,
                         col_step=x.strides[1] // item, index=index, kind=KINDS[x.dtype])
 
+    @property
+    def halted(self) -> bool:
+        """True where a loss that was not finite ended the last run."""
+        return any(isinstance(segment, Program) and segment.halted for segment in self.segments)
+
     def run(self, steps: int) -> bool:
         """Run all segments; more than one step only where `is_compiled`.
 
@@ -288,6 +295,8 @@ class Plan:
             if isinstance(segment, Program):
                 if not segment.run(steps):
                     return False
+                if segment.halted:
+                    break
             else:
                 segment()
         return True

@@ -121,7 +121,7 @@ def _factor(program: Program, weights: int, rows: int, cols: int) -> tuple[int, 
 def _merge(program: Program, losses: int, partials: int, count: int, cell: int,
            factor: float) -> None:
     program.emit(MERGE_LOSS, losses=losses, partials=partials, count=count, cell=cell,
-                 factor=factor)
+                 halted=program.halted_word if program.halts else 0, factor=factor)
 
 
 def _row_blocks(x: Operand) -> tuple[int, int]:

@@ -44,7 +44,7 @@ ELEMENT_LOSS = Instruction(
     "kind", "factor delta")
 HINGE = Instruction(
     "hinge", "partials dx dx_step x x_step labels weights cell rows cols block_rows", "factor")
-MERGE_LOSS = Instruction("merge_loss", "losses partials count cell", "factor")
+MERGE_LOSS = Instruction("merge_loss", "losses partials count cell halted", "factor")
 
 
 @kernel
@@ -232,12 +232,18 @@ def run_hinge(w, r, task, step, slot, like):
 
 @kernel
 def run_merge_loss(w, r, task, step, slot, like):
-    """losses[step] = factor * sum of the partials, in order."""
+    """losses[step] = factor * sum of the partials, in order.
+
+    halted: address of the word that ends the run where the loss is not finite, or 0.
+    """
     partials = pointer_to(w[1], np.float64)
     total = 0.0
     for i in range(w[2]):
         total += partials[i]
-    pointer_to(w[0], np.float64)[step] = total * factor_of(w[3], r[0])
+    loss = total * factor_of(w[3], r[0])
+    pointer_to(w[0], np.float64)[step] = loss
+    if w[4] != 0 and not loss - loss == 0.0:
+        pointer_to(w[4], np.int64)[0] = 1
 
 
 INSTRUCTIONS = ((LOSS_FACTOR, run_loss_factor), (ELEMENT_LOSS, run_element_loss),
