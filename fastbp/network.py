@@ -15,6 +15,7 @@ from fastbp import checkpoint, layers
 from fastbp._arena import Layout, allocate
 from fastbp._errors import ArgumentError, CheckpointError, DTypeError, ShapeError
 from fastbp._program import Operand
+from fastbp.emit.sparse import SparseRows
 from fastbp.layers.base import Layer, Shape
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Network:
         self.input_steps: list[int] = []
         self.output_steps: list[int] = []
         self.built = False
-        self._predictions: dict[int, Plan] = {}
+        self._predictions: dict[tuple[int, ...], Plan] = {}
 
     # ---- construction ---------------------------------------------------------------------
 
@@ -169,16 +170,17 @@ class Network:
 
         self.build()
         inputs = as_batch(self, x)
-        count = len(inputs[0])
+        count, sparse = len(inputs[0]), [isinstance(x, SparseRows) for x in inputs]
         outputs = tuple(np.empty((count, *self.steps[i].shape), self.dtype)
                         for i in self.output_steps)
         for begin in range(0, count, PREDICT_ROWS):
             rows = min(PREDICT_ROWS, count - begin)
-            plan = self._predictions.get(rows)
+            key = (rows, *sparse)
+            plan = self._predictions.get(key)
             if plan is None:
                 if len(self._predictions) > 8:
                     self._predictions.clear()
-                plan = self._predictions[rows] = Plan(self, rows, training=False)
+                plan = self._predictions[key] = Plan(self, rows, training=False, sparse=sparse)
                 plan.emit_inputs()
                 plan.emit_forward()
             plan.set_inputs([a[begin : begin + rows] for a in inputs])

@@ -69,6 +69,7 @@ KERNEL_TWINS = {
     "layernorm": "layernorm_forward",
     "losses": "mean_squared_error",
     "softmax": "softmax_cross_entropy",
+    "sparse": "affine_forward",
     "update": "adam",
 }
 

@@ -41,6 +41,7 @@ from fastbp.kernels import (
     losses,
     reduce,
     softmax,
+    sparse,
     update,
 )
 from fastbp.kernels._instruction import (
@@ -66,6 +67,7 @@ INSTRUCTIONS = (
     *layernorm.INSTRUCTIONS,
     *dropout.INSTRUCTIONS,
     *gemv.INSTRUCTIONS,
+    *sparse.INSTRUCTIONS,
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
@@ -151,6 +153,10 @@ def run_task(code, reals, row, task, step, slot, like):
         dropout.run_dropout(w, r, task, step, slot, like)
     elif op == 25:
         gemv.run_gemv(w, r, task, step, slot, like)
+    elif op == 26:
+        sparse.run_sparse_affine(w, r, task, step, slot, like)
+    elif op == 27:
+        sparse.run_sparse_weight(w, r, task, step, slot, like)
 
 
 @kernel
