@@ -166,7 +166,8 @@ class Network:
 
     def predict(self, x: Any) -> Any:
         """Outputs in test mode for samples x (N, ...): an array, or a tuple for several outputs."""
-        from fastbp.planner import Plan, as_batch
+        from fastbp.batches import as_batch
+        from fastbp.planner import Plan
 
         self.build()
         inputs = as_batch(self, x)

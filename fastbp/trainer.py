@@ -14,9 +14,10 @@ from fastbp import ops, optim, schedules
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._errors import ArgumentError, DataError
 from fastbp._interrupts import deferred_interrupts
+from fastbp.batches import as_batch
 from fastbp.history import History
 from fastbp.network import Network
-from fastbp.planner import Plan, Update, as_batch
+from fastbp.planner import Plan, Update
 from fastbp.targets import Target, accuracy, check_lengths
 from fastbp.training_plan import TrainingPlan
 

@@ -89,13 +89,14 @@ def emit_sparse_affine(program: Program, y: Operand, x: SparseInput, w: Operand,
     """y = x W + b; w is the (D, C) factor, bias an address or 0. Returns the instruction's row."""
     block_rows = max(1, min(y.rows, BLOCK // max(1, 64 * y.cols)))
     return program.emit(SPARSE_AFFINE, tasks=-(-y.rows // block_rows), y=y.address,
-                        y_step=y.row_step, rows=x.rows, w=w.address, w_step=w.row_step, w_lane=w.col_step, bias=bias,
-                        cols=y.cols, block_rows=block_rows, **_UNSET)
+                        y_step=y.row_step, rows=x.rows, w=w.address, w_step=w.row_step,
+                        w_lane=w.col_step, bias=bias, cols=y.cols, block_rows=block_rows, **_UNSET)
 
 
 def emit_sparse_weight(program: Program, dw: Operand, dz: Operand, x: SparseInput) -> int:
     """dW = x^T dz; dw is the (D, C) factor. Returns the instruction's row."""
     block = -(-x.cols // FEATURE_TASKS)
     return program.emit(SPARSE_WEIGHT, tasks=-(-x.cols // block), dw=dw.address,
-                        dw_step=dw.row_step, dw_lane=dw.col_step, dz=dz.address, dz_step=dz.row_step, rows=x.rows,
-                        features=x.cols, cols=dz.cols, block_features=block, **_UNSET)
+                        dw_step=dw.row_step, dw_lane=dw.col_step, dz=dz.address,
+                        dz_step=dz.row_step, rows=x.rows, features=x.cols, cols=dz.cols,
+                        block_features=block, **_UNSET)
