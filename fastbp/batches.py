@@ -20,6 +20,10 @@ def as_batch(network: Network, x: Any) -> list[Any]:
         raise ArgumentError(f"{len(given)} inputs", f"{len(network.input_steps)}, as a tuple")
     arrays = [_as_rows(a, network.steps[i].shape, network.dtype)
               for a, i in zip(given, network.input_steps, strict=True)]
+    for rows, i in zip(arrays, network.input_steps, strict=True):
+        if isinstance(rows, SparseRows) and network.steps[i].scale != 1.0:
+            raise ArgumentError("a sparse x for an input with a scale", "a dense x, or no scale",
+                                "multiply x.data before")
     if len({len(a) for a in arrays}) > 1:
         raise ShapeError(f"inputs with {[len(a) for a in arrays]} samples", "equal numbers")
     return arrays

@@ -27,11 +27,15 @@ PREDICT_ROWS = 1024
 
 @dataclass(frozen=True)
 class Step:
-    """One value: the layer that makes it (None: an input), from which values, and its shape."""
+    """One value: the layer that makes it (None: an input), from which values, and its shape.
+
+    scale: what an input is multiplied by when it is read.
+    """
 
     layer: Layer | None
     inputs: tuple[int, ...]
     shape: Shape
+    scale: float = 1.0
 
     @property
     def size(self) -> int:
@@ -221,6 +225,7 @@ class Network:
                                       "layers of fastbp only", "save net.state_dict() instead")
             kind = type(step.layer).__name__ if step.layer else None
             steps.append({"layer": kind, "inputs": step.inputs, "shape": step.shape,
+                          "scale": step.scale,
                           "config": step.layer.config() if step.layer else {}})
         return {"format": 1, "dtype": str(self.dtype), "seed": self.seed, "steps": steps,
                 "outputs": self.output_steps}
@@ -244,7 +249,7 @@ def load(path: str | PathLike[str]) -> Network:
         for step in description["steps"]:
             if step["layer"] is None:
                 network.input_steps.append(len(network.steps))
-                network.steps.append(Step(None, (), tuple(step["shape"])))
+                network.steps.append(Step(None, (), tuple(step["shape"]), step.get("scale", 1.0)))
             elif step["layer"] not in layers.__all__:
                 raise KeyError(step["layer"])
             else:

@@ -273,7 +273,7 @@ class Plan:
                 continue
             value = self.new_value(step)
             emit_gather_rows(self.program, value, value, KINDS[self.dtype], index=index,
-                             overlap=number > 0)
+                             scale=self.network.steps[step].scale, overlap=number > 0)
             self.sources.append((self.program, self.program.size - 1))
 
     def emit_forward(self) -> None:
