@@ -154,8 +154,10 @@ def run_task(code, reals, row, task, step, slot, like):
     elif op == 25:
         gemv.run_gemv(w, r, task, step, slot, like)
     elif op == 26:
-        sparse.run_sparse_affine(w, r, task, step, slot, like)
+        gemv.run_row_product(w, r, task, step, slot, like)
     elif op == 27:
+        sparse.run_sparse_affine(w, r, task, step, slot, like)
+    elif op == 28:
         sparse.run_sparse_weight(w, r, task, step, slot, like)
 
 
