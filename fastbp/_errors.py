@@ -36,3 +36,7 @@ class CheckpointError(FastbpError, ValueError):
 
 class ArgumentError(FastbpError, ValueError):
     """A setting has a value that makes no sense."""
+
+
+class ConcurrencyError(FastbpError, RuntimeError):
+    """Two threads want what only one can have at a time."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import _pool
-from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view
+from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view, is_supplied, undefined
 from fastbp.kernels._instruction import HEADER, REALS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
@@ -26,9 +26,8 @@ from fastbp.kernels.program import (
     TICKETS,
 )
 
-# Threads that may take part in a program, and what each has for itself: a tile of C and four
-# packed tiles of A. Memory that no thread touches is never backed by pages.
-SLOTS = 64
+# What each of `_pool.MOST_THREADS` has for itself: a tile of C and four packed tiles of A. Memory
+# that no thread touches is never backed by pages.
 SLOT_BYTES = 640 * 1024
 # Workspace that `ops` keep between calls, at most.
 KEPT_BYTES = 1 << 28
@@ -81,10 +80,10 @@ class Memory:
 
     def __init__(self) -> None:
         # A block per thread of what lives within a task, and zeros that nobody writes.
-        self._slots = allocate(SLOTS * SLOT_BYTES, np.uint8)
+        self._slots = undefined(_pool.MOST_THREADS * SLOT_BYTES, np.uint8)
         self._zeros = allocate(1024, np.uint8)
         self.scratch, self.zeros = address_of(self._slots), address_of(self._zeros)
-        self._block = allocate(0, np.uint8)
+        self._block = undefined(0, np.uint8)
         self._used = 0
         self._large: list[np.ndarray] = []
         # How often the memory of workspaces has moved.
@@ -92,11 +91,14 @@ class Memory:
 
     def take(self, size: int) -> int:
         """Address of `size` bytes, of undefined content, until `reset`."""
+        if is_supplied():
+            self._large.append(undefined(size, np.uint8))
+            return address_of(self._large[-1])
         size = -(-size // ALIGNMENT) * ALIGNMENT
         if self._used + size > len(self._block):
             self._large.append(self._block)
             more = min(2 * len(self._block), KEPT_BYTES)
-            self._block = allocate(max(more, size, 1 << 16), np.uint8)
+            self._block = undefined(max(more, size, 1 << 16), np.uint8)
             self._used = 0
             self.generation += 1
         self._used += size
@@ -104,10 +106,12 @@ class Memory:
 
     def reset(self) -> None:
         """Forget all that was taken."""
-        self._large.clear()
+        if self._large:
+            self._large.clear()
+            self.generation += 1
         self._used = 0
         if len(self._block) > KEPT_BYTES:
-            self._block = allocate(0, np.uint8)
+            self._block = undefined(0, np.uint8)
             self.generation += 1
 
     def blocks(self) -> list[np.ndarray]:

@@ -15,6 +15,7 @@ from fastbp import checkpoint, layers
 from fastbp._arena import Layout, allocate
 from fastbp._errors import ArgumentError, CheckpointError, DTypeError, ShapeError
 from fastbp._program import Operand
+from fastbp._turn import Turn
 from fastbp.emit.sparse import SparseRows
 from fastbp.layers.base import Layer, Shape
 
@@ -56,6 +57,7 @@ class Network:
         self.input_steps: list[int] = []
         self.output_steps: list[int] = []
         self.built = False
+        self.turn = Turn()
         self._predictions: dict[tuple[int, ...], Plan] = {}
 
     # ---- construction ---------------------------------------------------------------------
@@ -180,18 +182,19 @@ class Network:
                         for i in self.output_steps)
         for begin in range(0, count, PREDICT_ROWS):
             rows = min(PREDICT_ROWS, count - begin)
-            key = (rows, *sparse)
-            plan = self._predictions.get(key)
-            if plan is None:
-                if len(self._predictions) > 8:
-                    self._predictions.clear()
-                plan = self._predictions[key] = Plan(self, rows, training=False, sparse=sparse)
-                plan.emit_inputs()
-                plan.emit_forward()
-            plan.set_inputs([a[begin : begin + rows] for a in inputs])
-            plan.run(1)
-            for out, step in zip(outputs, self.output_steps, strict=True):
-                out[begin : begin + rows] = plan.array_of(step)
+            with self.turn:
+                key = (rows, *sparse)
+                plan = self._predictions.get(key)
+                if plan is None:
+                    if len(self._predictions) > 8:
+                        self._predictions.clear()
+                    plan = self._predictions[key] = Plan(self, rows, training=False, sparse=sparse)
+                    plan.emit_inputs()
+                    plan.emit_forward()
+                plan.set_inputs([a[begin : begin + rows] for a in inputs])
+                plan.run(1)
+                for out, step in zip(outputs, self.output_steps, strict=True):
+                    out[begin : begin + rows] = plan.array_of(step)
         return outputs if len(outputs) > 1 else outputs[0]
 
     def summary(self) -> str:

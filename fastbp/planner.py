@@ -66,6 +66,7 @@ class Plan:
         """
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.dtype, self.seed = network.dtype, network.seed
+        self._end_turn = network.turn.release
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
         self._halts = halts
         self.program = Program(self.dtype, flush=True, halts=halts)
@@ -318,17 +319,22 @@ class Plan:
     def run(self, steps: int) -> bool:
         """Run all segments; more than one step only where `is_compiled`.
 
-        False where the first refused (`Program.require_labels`): nothing has run.
+        False where the first refused (`Program.require_labels`): nothing has run. Ends the turn
+        that telling the program its batch began (training only).
         """
-        for segment in self.segments:
-            if isinstance(segment, Program):
-                if not segment.run(steps):
-                    return False
-                if segment.halted:
-                    break
-            else:
-                segment()
-        return True
+        try:
+            for segment in self.segments:
+                if isinstance(segment, Program):
+                    if not segment.run(steps):
+                        return False
+                    if segment.halted:
+                        break
+                else:
+                    segment()
+            return True
+        finally:
+            if self.training:
+                self._end_turn()
 
 
 def _fused_activations(network: Network, uses: Any) -> dict[int, int]:

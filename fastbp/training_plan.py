@@ -63,7 +63,13 @@ class TrainingPlan:
                   index: int = 0) -> None:
         """Where the next run takes its samples from, by the int64 index at an address (0: in
         order).
+
+        It begins this thread's turn with the network, the run ends it. ConcurrencyError where
+        another thread is at a step.
         """
+        turn = self.plan.network.turn
+        if not (turn.is_mine() or turn.take(False)):
+            turn.ask()
         self.plan.set_inputs(inputs, index)
         for (program, row, is_labels), target in zip(self._sources, targets, strict=True):
             y = target.array
@@ -92,7 +98,12 @@ class TrainingPlan:
         count = self.plan.rows if is_labels else 0
         classes = self.plan.network.steps[self.plan.network.output_steps[0]].size
 
+        turn = self.plan.network.turn
+        is_mine, take, ask = turn.is_mine, turn.take, turn.ask
+
         def rebind(x: int, y: int) -> None:
+            if not (is_mine() or take(False)):
+                ask()
             words[place_of_x] = x
             words[place_of_y] = y
             program.require_labels(y, count, classes)

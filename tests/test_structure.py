@@ -15,14 +15,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # docs/design/001-architecture.md; `fastbp` itself is the level of the public names.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("_errors", "_jit", "_placement", "_runtime", "_tuning", "_typing", "_version"),
+    ("_errors", "_folders", "_jit", "_placement", "_runtime", "_tuning", "_typing", "_version"),
     ("_arena", "_simd"),
     ("_cache", "_compiler", "_native"),
     ("kernels",),
     ("_pool", "_program", "emit", "ops"),
     ("checkpoint", "datasets", "history", "initializers", "layers", "losses", "optim", "plots",
      "schedules"),
-    ("batches", "graph", "network", "planner"),
+    ("_turn", "batches", "graph", "network", "planner"),
     ("_interrupts", "callbacks", "data", "gradcheck", "targets", "trainer", "training_plan"),
     ("fastbp",),
     ("compat", "sklearn"),
