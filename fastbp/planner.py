@@ -41,8 +41,8 @@ from fastbp.network import Network, consumers
 class Update:
     """An optimizer at work on a network: what the update instructions need.
 
-    hyper: constants for weights and, without decay, for all else; rates: see kernels/update.py;
-    cell: the clipping factor.
+    hyper: constants for weights and, without decay, for all else; rates: see kernels/update.py, a
+    row for each step of a run; cell: the clipping factor.
     """
 
     kind: int
