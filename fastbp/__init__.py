@@ -8,6 +8,7 @@ from fastbp import callbacks, initializers, losses, ops, optim, schedules
 from fastbp._errors import (
     ArgumentError,
     CheckpointError,
+    ConcurrencyError,
     DataError,
     DTypeError,
     DurabilityWarning,
@@ -44,10 +45,11 @@ from fastbp.trainer import Trainer
 
 __all__ = [
     "GELU", "SGD", "AdaGrad", "Adam", "AdamW", "Add", "Affine", "ArgumentError", "BatchNorm",
-    "CheckpointError", "DTypeError", "DataError", "Dropout", "DurabilityWarning", "FastbpError",
-    "Graph", "History", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Network", "Node",
-    "NonFiniteError", "Parameter", "PythonLayer", "RMSprop", "ReLU", "Sequential", "ShapeError",
-    "SiLU", "Sigmoid", "Softplus", "Tanh", "Trainer", "__version__", "callbacks", "gradcheck",
-    "gradcheck_layer", "gradcheck_network", "initializers", "load", "losses", "ops", "optim",
-    "schedules", "set_num_threads", "show_versions", "thread_count", "threads",
+    "CheckpointError", "ConcurrencyError", "DTypeError", "DataError", "Dropout",
+    "DurabilityWarning", "FastbpError", "Graph", "History", "Identity", "Layer", "LayerNorm",
+    "LeakyReLU", "Network", "Node", "NonFiniteError", "Parameter", "PythonLayer", "RMSprop", "ReLU",
+    "Sequential", "ShapeError", "SiLU", "Sigmoid", "Softplus", "Tanh", "Trainer", "__version__",
+    "callbacks", "gradcheck", "gradcheck_layer", "gradcheck_network", "initializers", "load",
+    "losses", "ops", "optim", "schedules", "set_num_threads", "show_versions", "thread_count",
+    "threads",
 ]

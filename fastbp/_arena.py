@@ -1,6 +1,7 @@
 """Aligned memory: one buffer with named views, and growable scratch.
 
-Everything kernels write that the user did not pass comes from `allocate`.
+Everything kernels write that the user did not pass comes from `allocate` and `undefined`; both ask
+`supplier`, so that tests can give memory between pages that nobody may touch.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import ctypes
 import mmap
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,14 @@ HUGE_PAGE = 1 << 21
 HUGE_FROM = 1 << 20
 
 
-def _allocate(size: int) -> np.ndarray:
-    """`size` zeroed bytes, 64-byte aligned (NumPy's own large buffers sit at 16 modulo 64)."""
+Supplier = Callable[[int, bool], np.ndarray]
+"""Gives so many bytes, zeroed if the second argument says so; kernels ask for no alignment, only
+gain by it."""
+
+
+def _from_the_system(size: int, zeroed: bool) -> np.ndarray:
+    """Zeroed bytes in any case (NumPy's own large buffers sit at 16 modulo 64)."""
+    del zeroed
     if size < HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
         raw, alignment = np.zeros(size + ALIGNMENT, np.uint8), ALIGNMENT
     else:
@@ -33,10 +41,39 @@ def _allocate(size: int) -> np.ndarray:
     return raw[start : start + size]
 
 
+_supplier: Supplier = _from_the_system
+
+
+@contextlib.contextmanager
+def supplier(other: Supplier) -> Iterator[None]:
+    """All memory of this process comes from `other` inside the block: for tests."""
+    global _supplier
+    before, _supplier = _supplier, other
+    try:
+        yield
+    finally:
+        _supplier = before
+
+
+def is_supplied() -> bool:
+    """True inside a `supplier` block: then every workspace is a block of its own."""
+    return _supplier is not _from_the_system
+
+
 def allocate(count: int, dtype: object) -> np.ndarray:
     """`count` zeroed elements, contiguous and 64-byte aligned."""
+    return _elements(count, dtype, True)
+
+
+def undefined(count: int, dtype: object) -> np.ndarray:
+    """As `allocate`, but nobody may rely on what is in it."""
+    return _elements(count, dtype, False)
+
+
+def _elements(count: int, dtype: object, zeroed: bool) -> np.ndarray:
     kind = np.dtype(dtype)  # type: ignore[call-overload]
-    return _allocate(max(int(count), 1) * kind.itemsize)[: int(count) * kind.itemsize].view(kind)
+    size = int(count) * kind.itemsize
+    return _supplier(max(size, kind.itemsize), zeroed)[:size].view(kind)
 
 
 def address_of(array: np.ndarray) -> int:

@@ -2,7 +2,8 @@
 
 One file a compiled function: a checksum, then object code. The folder's name is a hash of
 everything the code depends on, so that a file is never out of date; a damaged or unwritable cache
-means compiling again, never a failure.
+means compiling again, never a failure. What is loaded is run, so it must be this user's own
+(`_folders.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import hashlib
 import importlib.util
 import os
 import platform
+import shutil
 import sys
 import tempfile
-import warnings
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import llvmlite
 
+from fastbp._folders import candidates, is_private, own_subfolder, warn_once
 from fastbp._jit import DISABLED
 
 # Kept on disk at all? Bounds checks compile the address of this process's table in.
@@ -30,6 +34,11 @@ _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT", "NUMBA_LOOP_VE
              "NUMBA_SLP_VECTORIZE")
 _SOURCES = ("_jit.py", "_compiler.py", "_native.py", "_simd/*.py", "kernels/*.py")
 _CHECKSUM = hashlib.sha256
+_KEY_DIGITS = 24
+# Folders of other keys that nobody has used for so long are removed when code is stored.
+_KEPT_SECONDS = 30 * 86_400
+# A process waits so long at most for another one that compiles the same.
+_PATIENCE_SECONDS, _LOOK_SECONDS = 180.0, 0.05
 
 
 @functools.cache
@@ -51,7 +60,7 @@ def cache_key() -> str:
     words = (_numba_version(), llvmlite.__version__, sys.version, platform.machine(),
              sys.platform, cpu_name(), features, settings)
     digest.update(repr(words).encode())
-    return digest.hexdigest()[:24]
+    return digest.hexdigest()[:_KEY_DIGITS]
 
 
 def _numba_version() -> bytes:
@@ -68,27 +77,12 @@ def cache_folder() -> Path | None:
     """Where compiled code is kept, or None where no folder can be written.
 
     The first that works of `FASTBP_CACHE_DIR`, `NUMBA_CACHE_DIR`, the user's cache folder and
-    the temporary folder. A subfolder is named by `cache_key()`.
+    the temporary folder. A subfolder is named by `cache_key()`; nobody else may write there.
     """
-    asked = os.environ.get("FASTBP_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR")
-    candidates = [Path(asked)] if asked else []
-    home = os.environ.get("XDG_CACHE_HOME")
-    if home:
-        candidates.append(Path(home) / "fastbp")
-    with contextlib.suppress(RuntimeError):  # no home directory
-        candidates.append(Path.home() / ".cache" / "fastbp")
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    candidates.append(Path(tempfile.gettempdir()) / f"fastbp-{user}")
-    for base in candidates:
-        folder = base / cache_key()
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
-                continue  # it holds machine code: never run another user's
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except OSError:
-            continue
+    for base in candidates():
+        folder = own_subfolder(base, cache_key())
+        if folder is not None:
+            return folder
     return None
 
 
@@ -105,7 +99,11 @@ def read(name: str) -> bytes | None:
         return None
     path = folder / f"{name}.bin"
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            if not is_private(os.fstat(file.fileno())):
+                warn_once(f"fastbp: {path} may be written by other users; compiling")
+                return None
+            content = file.read()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -115,6 +113,8 @@ def read(name: str) -> bytes | None:
     if _CHECKSUM(content[size:]).digest() != content[:size]:
         warn_once(f"fastbp: damaged file in the compile cache ({path}); compiling")
         return None
+    with contextlib.suppress(OSError):
+        os.utime(folder)  # still in use: not to be pruned
     return content[size:]
 
 
@@ -124,6 +124,7 @@ def write(name: str, code: bytes) -> None:
     if folder is None:
         return
     try:
+        folder.mkdir(mode=0o700, exist_ok=True)  # pruned by a process of another version
         with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{name}-", delete=False) as file:
             temporary = Path(file.name)
             try:
@@ -135,9 +136,43 @@ def write(name: str, code: bytes) -> None:
                 raise
     except OSError as error:
         warn_once(f"fastbp: cannot write the compile cache ({error.strerror}); going on without")
+    _prune(folder)
 
 
-@functools.cache
-def warn_once(message: str) -> None:
-    """A RuntimeWarning, once for each message."""
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
+@contextlib.contextmanager
+def only_writer(name: str) -> Iterator[None]:
+    """One process at a time, so that of many that start together one compiles.
+
+    The others wait for it, for a few minutes at most: a lock that cannot be had, for whatever
+    reason, costs time and nothing else. The system releases a dead process's.
+    """
+    folder = cache_folder() if ENABLED else None
+    try:
+        import fcntl
+    except ImportError:  # not a POSIX system
+        folder = None
+    if folder is None:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):
+            file = stack.enter_context((folder / f"{name}.lock").open("ab"))
+            end = time.monotonic() + _PATIENCE_SECONDS
+            while time.monotonic() < end:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    time.sleep(_LOOK_SECONDS)
+        yield
+
+
+def _prune(folder: Path) -> None:
+    """Remove the folders of other keys beside this one that have not been used for long."""
+    oldest = time.time() - _KEPT_SECONDS
+    with contextlib.suppress(OSError):
+        for other in folder.parent.iterdir():
+            named = len(other.name) == _KEY_DIGITS and not set(other.name) - set("0123456789abcdef")
+            if named and other != folder and is_private(status := other.lstat()) \
+                    and status.st_mtime < oldest:
+                shutil.rmtree(other, ignore_errors=True)

@@ -54,3 +54,7 @@ class NonFiniteError(FastbpError, ArithmeticError):
 
 class DurabilityWarning(RuntimeWarning):
     """A file is in its place, but a power failure now might bring the old one back."""
+
+
+class ConcurrencyError(FastbpError, RuntimeError):
+    """Two threads want what only one can have at a time."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -19,7 +20,12 @@ import numpy as np
 from fastbp import _cache
 from fastbp._jit import DISABLED
 
-_lock = threading.Lock()
+# One thread compiles or loads at a time. A fork waits for it: the child could not go on with what
+# another thread had begun. (Code that forks while it compiles does so in the same thread.)
+_lock = threading.RLock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release,
+                        after_in_child=_lock.release)
 # LLVM engines own the code they load; it is called until the process ends.
 _engines: list[Any] = []
 _announces: bool | None = None
@@ -59,8 +65,11 @@ class Native:
         name = self.name(dtype)
         code = _cache.read(name)
         if code is None:
-            code = _compile(self.function, self.words, dtype, name)
-            _cache.write(name, code)
+            with _cache.only_writer(name):
+                code = _cache.read(name)  # by whom we have waited for
+                if code is None:
+                    code = _compile(self.function, self.words, dtype, name)
+                    _cache.write(name, code)
         kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self.words)
         return kind(_link(code, name))
 

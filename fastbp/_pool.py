@@ -20,6 +20,8 @@ from fastbp._placement import current_cpu, leave_cpu
 from fastbp.kernels import program
 
 work = Native(program.work)
+# Threads that may take part in a program: each has scratch memory of its own (`_program.Memory`).
+MOST_THREADS = 64
 # Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
 SPINS = 20_000
 # How long the caller works alone after another process had taken a worker's core: at first, and at
@@ -46,7 +48,7 @@ class _Worker:
         while True:
             self.bell.acquire()
             leave_cpu(self.caller_cpu)
-            while not self.pool.closed:
+            while True:
                 help_out = work(_DTYPES[self.itemsize])
                 other = help_out(self.pool.address, self.itemsize, 1, self.slot, SPINS)
                 if other:
@@ -56,8 +58,6 @@ class _Worker:
                 if control[program.JOB] & 1 == 0:
                     break
                 self.asleep = False
-            if self.pool.closed:
-                return
 
     def wake(self, itemsize: int) -> None:
         """Let the worker look for a job (called by the holder of the pool)."""
@@ -76,10 +76,22 @@ class Pool:
         self.address = address_of(self.control)
         self._make_claims(1 << 10)
         self.busy = threading.Lock()
-        self.closed = False
         self.control_words = flat_view(self.control)
         self.alone_until, self.alone_seconds = 0.0, ALONE_SECONDS
         self.workers: list[_Worker] = []
+        self.most_threads = MOST_THREADS
+
+    def _hire(self, threads: int) -> int:
+        """Start workers until there are `threads - 1`; how many threads there are now, at most.
+
+        Where the system starts no more (a limit of processes, of memory), those at hand do it all.
+        """
+        while len(self.workers) < threads - 1:
+            try:
+                self.workers.append(_Worker(self, len(self.workers) + 1))
+            except RuntimeError:
+                self.most_threads = threads = len(self.workers) + 1
+        return threads
 
     def _make_claims(self, count: int) -> None:
         """Words for the executor, one for each thread and instruction."""
@@ -88,15 +100,14 @@ class Pool:
 
     def run(self, job: int, rows: int, steps: int, dtype: np.dtype, threads: int) -> int:
         """Run a program of so many instructions with up to `threads` threads, the caller's too."""
-        run = work(dtype)
+        run, threads = work(dtype), min(threads, self.most_threads)
         if (threads == 1 or time.perf_counter() < self.alone_until
                 or not self.busy.acquire(blocking=False)):
             return run(self.address, job, 1, 0, steps)
         try:
+            threads = self._hire(threads)
             if threads * rows > len(self.claims):
                 self._make_claims(2 * threads * rows)
-            while len(self.workers) < threads - 1:
-                self.workers.append(_Worker(self, len(self.workers) + 1))
             for worker in self.workers[: threads - 1]:
                 worker.wake(dtype.itemsize)
             result = run(self.address, job, threads, 0, steps)

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from fastbp import _pool
-from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view
+from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view, is_supplied, undefined
 from fastbp.kernels._instruction import HEADER, REALS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
     FLUSH,
+    HALTED,
     ITEMSIZE,
     JOB_WORDS,
     LABEL_COUNT,
@@ -25,9 +26,8 @@ from fastbp.kernels.program import (
     TICKETS,
 )
 
-# Threads that may take part in a program, and what each has for itself: a tile of C and four
-# packed tiles of A. Memory that no thread touches is never backed by pages.
-SLOTS = 64
+# What each of `_pool.MOST_THREADS` has for itself: a tile of C and four packed tiles of A. Memory
+# that no thread touches is never backed by pages.
 SLOT_BYTES = 640 * 1024
 # Workspace that `ops` keep between calls, at most.
 KEPT_BYTES = 1 << 28
@@ -80,10 +80,10 @@ class Memory:
 
     def __init__(self) -> None:
         # A block per thread of what lives within a task, and zeros that nobody writes.
-        self._slots = allocate(SLOTS * SLOT_BYTES, np.uint8)
+        self._slots = undefined(_pool.MOST_THREADS * SLOT_BYTES, np.uint8)
         self._zeros = allocate(1024, np.uint8)
         self.scratch, self.zeros = address_of(self._slots), address_of(self._zeros)
-        self._block = allocate(0, np.uint8)
+        self._block = undefined(0, np.uint8)
         self._used = 0
         self._large: list[np.ndarray] = []
         # How often the memory of workspaces has moved.
@@ -91,11 +91,14 @@ class Memory:
 
     def take(self, size: int) -> int:
         """Address of `size` bytes, of undefined content, until `reset`."""
+        if is_supplied():
+            self._large.append(undefined(size, np.uint8))
+            return address_of(self._large[-1])
         size = -(-size // ALIGNMENT) * ALIGNMENT
         if self._used + size > len(self._block):
             self._large.append(self._block)
             more = min(2 * len(self._block), KEPT_BYTES)
-            self._block = allocate(max(more, size, 1 << 16), np.uint8)
+            self._block = undefined(max(more, size, 1 << 16), np.uint8)
             self._used = 0
             self.generation += 1
         self._used += size
@@ -103,10 +106,12 @@ class Memory:
 
     def reset(self) -> None:
         """Forget all that was taken."""
-        self._large.clear()
+        if self._large:
+            self._large.clear()
+            self.generation += 1
         self._used = 0
         if len(self._block) > KEPT_BYTES:
-            self._block = allocate(0, np.uint8)
+            self._block = undefined(0, np.uint8)
             self.generation += 1
 
     def blocks(self) -> list[np.ndarray]:
@@ -141,9 +146,14 @@ class Program:
     belongs to the program, and `keep` ties an array's life to it.
     """
 
-    def __init__(self, dtype: Any, memory: Memory | None = None, *, flush: bool = False) -> None:
-        """flush: take subnormal numbers as zero (see _simd/control.py)."""
+    def __init__(self, dtype: Any, memory: Memory | None = None, *, flush: bool = False,
+                 halts: bool = False) -> None:
+        """flush: take subnormal numbers as zero (see _simd/control.py).
+
+        halts: a loss that is not finite ends the run: all that comes after it does nothing.
+        """
         self.dtype = np.dtype(dtype)
+        self.halts = halts
         self.memory = memory or Memory()
         # Rows in the order OP, TASKS, FIRST, WAIT, words (kernels/_instruction.py).
         self._rows: list[list[int]] = []
@@ -185,6 +195,16 @@ class Program:
     def size(self) -> int:
         """Instructions emitted so far."""
         return len(self._rows)
+
+    @property
+    def halted_word(self) -> int:
+        """Address of the word that an instruction sets to end the run."""
+        return self._job_address + 8 * HALTED
+
+    @property
+    def halted(self) -> bool:
+        """True where the last run ended early."""
+        return bool(self._job_words[HALTED])
 
     @property
     def scratch(self) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """How many threads, and why.
 
     threads = least of: CPUs this process may run on, the container's CPU quota,
-              OMP_NUM_THREADS, NUMBA_NUM_THREADS, FASTBP_NUM_THREADS, set_num_threads(n)
+              OMP_NUM_THREADS, NUMBA_NUM_THREADS, FASTBP_NUM_THREADS, PYTHON_CPU_COUNT,
+              set_num_threads(n)
 
 Limits are read once, at first use. Results do not depend on the number of threads, only time does.
 """
@@ -21,7 +22,7 @@ from fastbp._errors import ArgumentError
 
 __all__ = ["set_num_threads", "show_versions", "thread_count", "thread_reason", "threads"]
 
-_ENVIRONMENT = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "FASTBP_NUM_THREADS")
+_ENVIRONMENT = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "FASTBP_NUM_THREADS", "PYTHON_CPU_COUNT")
 
 Limit = tuple[int, str]
 """A number of threads and where it comes from."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fastbp._errors import NonFiniteError
+from fastbp.samples import Samples, is_finite
 
 if TYPE_CHECKING:
     from fastbp.network import Network
@@ -16,16 +16,12 @@ if TYPE_CHECKING:
 _REMEDY = "try a smaller learning rate or clip_norm=1"
 
 
-def _is_finite(array: np.ndarray) -> bool:
-    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
-
-
 def bad_parameter(network: Network, step: int, epoch: int) -> NonFiniteError | None:
     """The error that names the first parameter with a NaN or infinity; None if all are finite."""
-    if _is_finite(network.values):
+    if is_finite(network.values):
         return None
     for name, view in network.parameters.items():
-        if not _is_finite(view):
+        if not is_finite(view):
             layer = name.partition(".")[0]
             return NonFiniteError(
                 f"step {step} of epoch {epoch}: {name}, a parameter of {_called(network, layer)}, "
@@ -34,29 +30,21 @@ def bad_parameter(network: Network, step: int, epoch: int) -> NonFiniteError | N
     return None
 
 
-def bad_data(inputs: Sequence[np.ndarray], targets: Sequence[np.ndarray], index: np.ndarray,
-             step: int, epoch: int) -> NonFiniteError | None:
-    """The error that names the sample of a batch with a NaN or infinity; None if all are finite.
-
-    inputs, targets: all samples; index: (rows,) those of the batch.
-    """
-    for what, arrays in (("x", inputs), ("y", targets)):
-        for array in arrays:
-            for sample in index:
-                if not _is_finite(array[sample]):
-                    return NonFiniteError(
-                        f"step {step} of epoch {epoch}: sample {sample} of {what} is not finite",
-                        "finite data", "look for it with np.isfinite(...).all(axis=1)",
-                        step=step, epoch=epoch)
-    return None
+def bad_data(samples: Samples, index: np.ndarray, step: int, epoch: int) -> NonFiniteError | None:
+    """The error that names the sample of a batch with a NaN or infinity; None if all are finite."""
+    found = samples.not_finite(index)
+    if found is None:
+        return None
+    return NonFiniteError(f"step {step} of epoch {epoch}: sample {found[0]} of {found[1]} is not "
+                          "finite", "finite data", "look for it with np.isfinite(...).all(axis=1)",
+                          step=step, epoch=epoch)
 
 
 def bad_value(plan: Plan, step: int, epoch: int) -> NonFiniteError:
     """The error that names the first layer whose output is not finite in a plan that has run."""
     network, where, layer = plan.network, "the loss", ""
     for node, entry in enumerate(network.steps):
-        if entry.layer is not None and node in plan.values \
-                and not _is_finite(plan.array_of(node)):
+        if entry.layer is not None and node in plan.values and not is_finite(plan.array_of(node)):
             layer = entry.layer.name
             where = f"the output of {_called(network, layer)}"
             break

@@ -24,7 +24,7 @@ from fastbp.callbacks import Callback
 from fastbp.callbacks._base import Steps
 from fastbp.diagnosis import bad_data, bad_parameter, bad_value
 from fastbp.history import History
-from fastbp.targets import Target
+from fastbp.samples import Samples
 
 if TYPE_CHECKING:
     from fastbp.trainer import Trainer
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 # callbacks and progress are never far away.
 CHUNK_STEPS = 1024
 CHUNK_SECONDS = 0.05
+_TINY = 1e-300  # for the mean loss of samples whose weights are all 0
 
 
 def shuffled(bits: np.random.PCG64, count: int) -> np.ndarray:
@@ -57,16 +58,16 @@ class Fit:
     a checkpoint is continued).
     """
 
-    def __init__(self, trainer: Trainer, inputs: list[np.ndarray], targets: list[Target], *,
-                 epochs: int, batch_size: int, shuffle: bool, validation: tuple[Any, Any] | None,
+    def __init__(self, trainer: Trainer, samples: Samples, *, epochs: int, batch_size: int,
+                 shuffle: bool, validation: tuple[Any, ...] | None,
                  hooks: Sequence[Callback]) -> None:
         for number, hook in enumerate(hooks):
             if not isinstance(hook, Callback):
                 raise ArgumentError(f"callbacks[{number}] is a {type(hook).__name__}",
                                     "objects of subclasses of fastbp.callbacks.Callback")
-        self.trainer, self.inputs, self.targets = trainer, inputs, targets
+        self.trainer, self.samples, self.rows = trainer, samples, len(samples)
         self.epochs, self.batch_size, self.shuffle = epochs, batch_size, shuffle
-        self.validation, self.rows = validation, len(inputs[0])
+        self.validation = validation
         self.hooks = sorted(hooks, key=lambda hook: hook.priority)
         self.history = History()
         self.first_step = trainer.step_count
@@ -81,7 +82,7 @@ class Fit:
     @cached_property
     def digest(self) -> str:
         """Tells these data from others (`training_state.digest`)."""
-        return training_state.digest([*self.inputs, *(t.array for t in self.targets)])
+        return training_state.digest(self.samples.arrays())
 
     @property
     def finished(self) -> bool:
@@ -157,7 +158,18 @@ class Fit:
         # Always of the whole epoch: a resumed one sees the bits of an undisturbed one.
         factors = trainer.schedule.factors((self.epoch - 1) * steps, steps, steps, self.epochs)
         self._rates = trainer.optimizer.lr * factors
+        self._sizes = self._batch_sizes(steps)
         self.seconds += time.perf_counter() - begin
+
+    def _batch_sizes(self, steps: int) -> np.ndarray:
+        """Samples of each batch, or their weights' sum: its share in the epoch's loss, float64."""
+        weights = self.samples.weights
+        if weights is None:
+            sizes = np.full(steps, float(self.batch_size))
+            sizes[-1] = self.rows - (steps - 1) * self.batch_size
+            return sizes
+        begins = np.arange(0, self.rows, self.batch_size)
+        return np.add.reduceat(weights[self._order].astype(np.float64), begins)
 
     def _make_steps(self) -> Steps:
         """Run one chunk of steps."""
@@ -165,16 +177,17 @@ class Fit:
         done, begin = self.position // size, time.perf_counter()
         left = self.rows // size - done
         if left:
-            plan = trainer.plan_of(size, self.targets)
+            plan = trainer.plan_of(self.samples, size)
             count = self._count_until_edge(left) if plan.plan.is_compiled else 1
         else:
             size, count = self.rows % size, 1
-            plan = trainer.plan_of(size, self.targets)
+            plan = trainer.plan_of(self.samples, size)
         first, rates = trainer.step_count, self._rates[done : done + count]
-        losses = trainer.run_steps(plan, self.inputs, self.targets, rates,
+        losses = trainer.run_steps(plan, self.samples, rates,
                                    address_of(self._order) + 8 * self.position)
         # One after the other: NumPy's own sums depend on how many there are.
-        loss_sum = np.add.accumulate(np.concatenate(([self.loss_sum], losses * size)))[-1]
+        parts = losses * self._sizes[done : done + count]
+        loss_sum = np.add.accumulate(np.concatenate(([self.loss_sum], parts)))[-1]
         if trainer.check_finite and not math.isfinite(loss_sum):
             raise self._non_finite(first, losses, size)
         self.loss_sum = float(loss_sum)
@@ -200,7 +213,7 @@ class Fit:
             error = bad_parameter(trainer.network, trainer.step_count, self.epoch)
             if error is not None:
                 raise error
-        row = {"epoch": self.epoch, "loss": self.loss_sum / self.rows,
+        row = {"epoch": self.epoch, "loss": self.loss_sum / max(self._sizes.sum(), _TINY),
                "lr": float(self._rates[-1]), "seconds": self.seconds,
                "samples_per_second": self.rows / self.seconds}
         if self.validation is not None:
@@ -225,10 +238,9 @@ class Fit:
         trainer.step_count = first + good
         step, begin = trainer.step_count + 1, self.position + good * size
         index = self._order[begin : begin + size]
-        found = bad_parameter(trainer.network, step, self.epoch) or bad_data(
-            self.inputs, [target.array for target in self.targets], index, step, self.epoch)
+        found = (bad_parameter(trainer.network, step, self.epoch)
+                 or bad_data(self.samples, index, step, self.epoch))
         if found is not None:
             return found
-        plan = trainer.run_gradients([np.ascontiguousarray(x[index]) for x in self.inputs],
-                                     [target.take(index) for target in self.targets])
+        plan = trainer.run_gradients(self.samples, size, address_of(self._order) + 8 * begin)
         return bad_value(plan.plan, step, self.epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,8 +17,9 @@ from fastbp._errors import ArgumentError, DataError
 from fastbp.fitting import CHUNK_STEPS, Fit
 from fastbp.history import History
 from fastbp.network import Network
-from fastbp.planner import Plan, Update, as_batch
-from fastbp.targets import Target, accuracy, check_lengths
+from fastbp.planner import Plan, Update
+from fastbp.samples import Samples
+from fastbp.targets import accuracy
 from fastbp.training_plan import TrainingPlan
 
 
@@ -97,26 +99,30 @@ class Trainer:
 
     # ---- single steps ---------------------------------------------------------------------
 
-    def train_step(self, x: Any, y: Any) -> float:
+    def train_step(self, x: Any, y: Any, sample_weight: Any = None) -> float:
         """One step on one batch; the loss before the step.
 
         x: samples (N, ...); y: labels (N,) or a matrix (N, C), by the loss. Tuples for
-        several inputs or outputs. The learning rate is the optimizer's own, without schedule.
+        several inputs or outputs. sample_weight: (N,), of at least 0; the loss is then the
+        weighted mean. The learning rate is the optimizer's own, without schedule.
+        With `check_finite` a loss that is not finite is returned, and no step is made.
         """
         known = self._repeat
-        if known is not None and type(x) is np.ndarray and type(y) is np.ndarray \
-                and known.signature == _signature(x, y):
+        if known is not None and sample_weight is None and type(x) is np.ndarray \
+                and type(y) is np.ndarray and known.signature == _signature(x, y):
             loss = self._again(known, address_of(x), address_of(y))
             if loss is not None:
                 return loss
-        inputs, targets = self._batch(x, y)
-        plan = self.plan_of(len(inputs[0]), targets)
-        loss = float(self.run_steps(plan, inputs, targets, np.full(1, self.optimizer.lr))[0])
+        samples = self._samples(x, y, sample_weight)
+        plan = self.plan_of(samples, len(samples))
+        loss = float(self.run_steps(plan, samples, np.full(1, self.optimizer.lr))[0])
+        if self.check_finite and not math.isfinite(loss):
+            self.step_count -= 1
         # Only what was used as it lies can be used again by its address alone.
         as_it_lies = (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-                      and address_of(inputs[0]) == address_of(x)
-                      and address_of(targets[0].array) == address_of(y))
-        rebind = plan.rebinder(inputs, targets) if as_it_lies else None
+                      and sample_weight is None and address_of(samples.inputs[0]) == address_of(x)
+                      and address_of(samples.targets[0].array) == address_of(y))
+        rebind = plan.rebinder(samples.inputs, samples.targets) if as_it_lies else None
         self._repeat = rebind and _Repeat(_signature(x, y), plan.plan, rebind)
         return loss
 
@@ -133,21 +139,28 @@ class Trainer:
         known.rebind(x, y)
         if not known.plan.run(1):
             return None
-        self.step_count += 1
-        return self._loss_words[0]
+        loss: float = self._loss_words[0]
+        if loss - loss == 0.0 or not self.check_finite:
+            self.step_count += 1
+        return loss
 
-    def gradients(self, x: Any, y: Any) -> tuple[float, dict[str, np.ndarray]]:
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None
+                  ) -> tuple[float, dict[str, np.ndarray]]:
         """(loss, gradients by the parameters' names) of one batch; nothing is changed.
 
         The arrays are the network's own views (`network.gradients`), overwritten by the next call.
         """
-        self.run_gradients(*self._batch(x, y))
+        samples = self._samples(x, y, sample_weight)
+        self.run_gradients(samples, len(samples))
         return float(self._step_losses[:, 0].sum()), self.network.gradients
 
-    def run_gradients(self, inputs: list[np.ndarray], targets: list[Target]) -> TrainingPlan:
-        """The plan after a forward and a backward pass over a batch; nothing else is changed."""
-        plan = self._plan(len(inputs[0]), targets, None)
-        plan.set_batch(inputs, targets)
+    def run_gradients(self, samples: Samples, rows: int, index: int = 0) -> TrainingPlan:
+        """The plan after a forward and a backward pass over a batch; nothing else is changed.
+
+        rows: the batch's size; index: address of the samples' numbers, 0: in order.
+        """
+        plan = self._plan(samples, rows, None)
+        plan.set_batch(samples.inputs, samples.targets, index, samples.weights)
         self._step_cell[0] = self.step_count
         saved = {name: view.copy() for name, view in self.network.buffers.items()}
         plan.plan.run(1)
@@ -155,40 +168,40 @@ class Trainer:
             view[...] = saved[name]
         return plan
 
-    def _batch(self, x: Any, y: Any) -> tuple[list[np.ndarray], list[Target]]:
-        inputs = as_batch(self.network, x)
-        given = y if isinstance(y, (tuple, list)) and len(self.losses) > 1 else (y,)
-        if len(given) != len(self.losses):
-            raise ArgumentError(f"{len(given)} targets", f"{len(self.losses)}, as a tuple")
-        targets = [Target.of(value, loss, self.network.steps[step].size, self.network.dtype)
-                   for value, loss, step in zip(given, self.losses, self.network.output_steps,
-                                                strict=True)]
-        check_lengths(inputs, targets)
-        return inputs, targets
+    def _samples(self, x: Any, y: Any, sample_weight: Any) -> Samples:
+        return Samples.of(self.network, self.losses, x, y, sample_weight)
 
-    def _plan(self, rows: int, targets: list[Target], update: Update | None) -> TrainingPlan:
-        key = (rows, tuple(t.is_labels for t in targets), update is not None)
+    def _plan(self, samples: Samples, rows: int, update: Update | None) -> TrainingPlan:
+        is_labels = tuple(target.is_labels for target in samples.targets)
+        weighted = samples.weights is not None
+        key = (rows, is_labels, samples.is_sparse, weighted, update is not None)
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) > 8:
                 self._plans.clear()
             plan = Plan(self.network, rows, training=True, update=update,
-                        step_cell=self._step_cell)
-            found = self._plans[key] = TrainingPlan(plan, self.losses, targets, self._step_losses)
+                        step_cell=self._step_cell, sparse=samples.is_sparse,
+                        halts=self.check_finite and update is not None)
+            found = self._plans[key] = TrainingPlan(plan, self.losses, samples.targets,
+                                                    self._step_losses, weighted=weighted)
         return found
 
-    def plan_of(self, rows: int, targets: list[Target]) -> TrainingPlan:
-        """The program of a training step on so many rows."""
-        return self._plan(rows, targets, self._update)
+    def plan_of(self, samples: Samples, rows: int) -> TrainingPlan:
+        """The program of a training step on so many rows of these samples."""
+        return self._plan(samples, rows, self._update)
 
-    def run_steps(self, plan: TrainingPlan, inputs: list[np.ndarray], targets: list[Target],
-                  lrs: np.ndarray, index: int = 0) -> np.ndarray:
-        """len(lrs) steps from the index at an address; their losses, float64 (len(lrs),)."""
+    def run_steps(self, plan: TrainingPlan, samples: Samples, lrs: np.ndarray,
+                  index: int = 0) -> np.ndarray:
+        """len(lrs) steps from the index at an address; their losses, float64 (len(lrs),).
+
+        With `check_finite` the first loss that is not finite is the last that means something:
+        neither its step nor a later one is made.
+        """
         count = len(lrs)
         self._repeat = None
         self._update.rates[:count] = self.optimizer.rates(self.step_count, count, lrs)
         self._step_cell[0] = self.step_count
-        plan.set_batch(inputs, targets, index)
+        plan.set_batch(samples.inputs, samples.targets, index, samples.weights)
         plan.plan.run(count)
         self.step_count += count
         losses = self._step_losses[0, :count].copy()
@@ -199,7 +212,7 @@ class Trainer:
     # ---- epochs -------------------------------------------------------------------------------
 
     def fit(self, x: Any, y: Any, *, epochs: int = 10, batch_size: int = 32,
-            validation_data: tuple[Any, Any] | None = None,
+            sample_weight: Any = None, validation_data: tuple[Any, ...] | None = None,
             callbacks: Sequence[hooks.Callback] = (), progress: bool = False,
             shuffle: bool = True, resume: str | os.PathLike[str] | None = None) -> History:
         """Train for some epochs.
@@ -207,7 +220,8 @@ class Trainer:
         Arguments:
             x, y: samples and targets as for `train_step`, all of them.
             epochs, batch_size: the last batch of an epoch may be smaller.
-            validation_data: (x, y), evaluated after each epoch.
+            sample_weight: (N,), of at least 0: losses and gradients are weighted means.
+            validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch.
             callbacks: hooks (fastbp.callbacks). progress: show a bar (nothing where stderr is no
             terminal).
             shuffle: a new order in each epoch.
@@ -224,15 +238,15 @@ class Trainer:
             CheckpointError: `resume` cannot be read or belongs to another training.
         Ctrl-C raises KeyboardInterrupt at the edge of a step, within a fraction of a second.
         """
-        inputs, targets = self._batch(x, y)
-        rows = len(inputs[0])
+        samples = self._samples(x, y, sample_weight)
+        rows = len(samples)
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ArgumentError(f"{name}={value!r}", "an integer of 1 or more")
         if rows == 0:
             raise DataError("x has no samples", "at least one")
         active = [*callbacks, *([hooks.Progress(epochs)] if progress else [])]
-        fit = Fit(self, inputs, targets, epochs=int(epochs), batch_size=min(int(batch_size), rows),
+        fit = Fit(self, samples, epochs=int(epochs), batch_size=min(int(batch_size), rows),
                   shuffle=shuffle, validation=validation_data, hooks=active)
         self.stop = self.stop_now = self.checkpoint_wanted = self.finished = False
         if resume is not None:
@@ -266,20 +280,22 @@ class Trainer:
 
     # ---- results ------------------------------------------------------------------------------
 
-    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
-        """Loss in test mode, and accuracy for classification."""
-        inputs, targets = self._batch(x, y)
-        if not len(inputs[0]):
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Loss in test mode, and accuracy for classification; weighted means with weights (N,)."""
+        samples = self._samples(x, y, sample_weight)
+        if not len(samples):
             raise DataError("x has no samples", "at least one")
+        inputs = samples.inputs
         outputs = self.network.predict(tuple(inputs) if len(inputs) > 1 else inputs[0])
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         scores = {"loss": 0.0}
-        for output, target, loss in zip(outputs, targets, self.losses, strict=True):
+        for output, target, loss in zip(outputs, samples.targets, self.losses, strict=True):
             flat = output.reshape(len(output), -1)
-            value, _ = getattr(ops, loss.name)(flat, target.array, **loss.settings)
+            value, _ = getattr(ops, loss.name)(flat, target.array, sample_weight=samples.weights,
+                                               **loss.settings)
             scores["loss"] += float(value)
             if loss.classification and "accuracy" not in scores:
-                scores["accuracy"] = accuracy(flat, target)
+                scores["accuracy"] = accuracy(flat, target, samples.weights)
         return scores
 
     def predict(self, x: Any) -> Any:

@@ -50,7 +50,7 @@ def test_damage_is_noticed(folder, damage):
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(folder, monkeypatch):
-    monkeypatch.setattr(_cache, "cache_folder", lambda: folder / "gone")
+    monkeypatch.setattr(_cache, "cache_folder", lambda: folder / "gone" / "with its parent")
     with pytest.warns(RuntimeWarning, match="cannot write the compile cache"):
         _cache.write("work", b"code")
     with warnings.catch_warnings():

@@ -1,0 +1,75 @@
+"""Check 12: what is not data may be NaN; NaN in data goes exactly where the twin has it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+from conditions import DTYPES
+from operations import LARGE, OPERATIONS, copies, tile_sizes
+
+import fastbp
+from fastbp import network, planner, trainer, training_plan
+from fastbp._arena import allocate
+
+# NaN in the saved y of ReLU, or where dropout drops, is no positive number and gives 0; the twins
+# say so too. A label's score NaN makes all margins NaN.
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("op", OPERATIONS, ids=str)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_goes_where_the_twin_has_it(op, value, dtype, rng):
+    """One element of each argument, in full tiles and at edges; the rest stays within bounds."""
+    if np.isinf(value) and not (op.exact or op.name == "softmax"):
+        pytest.skip("infinities have limits of their own: see the operation's tests")
+    met = 0
+    for size in (*tile_sizes()[2:6], LARGE):
+        clean = op.make(rng, size, dtype)
+        bounds = op.bounds(clean)
+        for name, array in clean.items():
+            if array.dtype.kind != "f" or (op.name, name) == ("adamw_step", "w"):
+                continue  # labels; and AdamW's twin adds 0*w to the gradient
+            args = copies(clean)
+            args[name][tuple(rng.integers(0, n) for n in array.shape)] = value
+            with np.errstate(all="ignore"):
+                expected = [np.asarray(e) for e in op.twin(**args)]
+            results = [np.asarray(r) for r in op.run(**copies(args))]
+            for got, want, bound in zip(results, expected, bounds, strict=True):
+                assert np.array_equal(np.isnan(got), np.isnan(want)), f"{op} by {name} {size}"
+                met += np.count_nonzero(~np.isfinite(want))
+                if op.elementwise or op.exact:
+                    reference.assert_within(got, want, bound, f"{op} by {name} {size}")
+    assert met, "MISTRUSTED: nothing was not finite"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_padding_and_workspaces_of_networks_may_hold_anything(dtype, optimizer, monkeypatch, rng):
+    """NaN in every byte that no one has written yet: the trained bits are the same."""
+    x = rng.standard_normal((45, 13)).astype(dtype)
+    y = rng.integers(0, 5, 45)
+    poisoned = []
+
+    def poison(count: int, kind: object) -> np.ndarray:
+        array = allocate(count, kind)
+        array.view(np.uint8).fill(0xFF)
+        poisoned.append(array)
+        return array
+
+    found = []
+    for module in (None, planner, training_plan):
+        if module is not None:
+            monkeypatch.setattr(module, "allocate", poison)
+        net = fastbp.Sequential([
+            fastbp.Affine(13, 21), fastbp.BatchNorm(21), fastbp.ReLU(), fastbp.Dropout(0.2),
+            fastbp.Affine(21, 17), fastbp.LayerNorm(17), fastbp.Tanh(), fastbp.Affine(17, 5)],
+            seed=1, dtype=dtype)
+        model = trainer.Trainer(net, optimizer=optimizer)
+        for begin in (0, 15, 30):
+            model.train_step(x[begin : begin + 15], y[begin : begin + 15])
+        found.append(b"".join(v.tobytes() for v in net.state_dict().values())
+                     + net.predict(x).tobytes())
+    assert len(poisoned) > 10
+    assert found[0] == found[1] == found[2]
+    assert network.allocate is allocate
