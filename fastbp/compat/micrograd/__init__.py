@@ -1,0 +1,5 @@
+"""micrograd: a scalar autograd engine and small networks on it (docs/compat-micrograd.md).
+
+`engine.Value` computes at once, as the original does. A call of `nn.MLP` or `nn.Layer` is recorded
+as one entry; calls wait and are computed together by fastbp's kernels, forward and backward.
+"""
