@@ -1,3 +1,4 @@
+# ruff: noqa: B905, NPY002, UP034 - as it is written there
 """Trains a network of scalars on two half moons, as the notebook that comes with micrograd.
 
     python micrograd_moons.py [steps [samples]]
