@@ -5,20 +5,13 @@ a factor of a hundred over n*u for what a few steps add; float32 likewise with 1
 """
 # ruff: noqa: NPY002 - the lesson draws from the global generator
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from fastbp._errors import ArgumentError, DataError, DTypeError, ShapeError
 from fastbp._program import Program
+from fastbp.benchmark._peers import _numpy_miniflow as twin
 from fastbp.compat import miniflow as mf
-
-_spec = importlib.util.spec_from_file_location(
-    "miniflow_numpy", Path(__file__).parent / "scripts" / "miniflow_numpy.py")
-twin = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(twin)
 
 RATE = 0.05
 

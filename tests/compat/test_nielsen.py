@@ -6,7 +6,6 @@ multiply an error by some thousand at most, so 1e-9 of the largest element is fa
 # ruff: noqa: NPY002 - the book draws from the global generators
 
 import copy
-import importlib.util
 import pickle
 import random
 import runpy
@@ -18,12 +17,10 @@ import pytest
 
 from fastbp._errors import ArgumentError, CheckpointError, ShapeError
 from fastbp._program import Program
+from fastbp.benchmark._peers import _numpy_nielsen as twin
 from fastbp.compat.nielsen import network, network2
 
 SCRIPTS = Path(__file__).parent / "scripts"
-_spec = importlib.util.spec_from_file_location("nielsen_numpy", SCRIPTS / "nielsen_numpy.py")
-twin = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(twin)
 
 
 def close(ours, wanted, bound=1e-9):

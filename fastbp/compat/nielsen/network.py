@@ -16,10 +16,10 @@ from fastbp._errors import ArgumentError
 from fastbp.compat.nielsen._columns import (
     Epochs,
     as_list,
+    checked_columns,
     has_own,
     mini_batches,
     outputs,
-    rows_of_columns,
     sizes_of,
 )
 
@@ -118,7 +118,7 @@ class Network:
         sizes = sizes_of(self.weights, self.biases)
         if sizes is None or has_own(self, Network, "feedforward") or sigmoid is not _SIGMOID:
             return [int(np.argmax(self.feedforward(x))) for x, _ in data]
-        x = rows_of_columns("test_data", "x", [x for x, _ in data], sizes[0])
+        x = checked_columns("test_data", "x", (x for x, _ in data), sizes[0])
         return outputs(self.weights, self.biases, x).argmax(axis=1).tolist()
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Any:

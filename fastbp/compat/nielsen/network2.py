@@ -19,6 +19,7 @@ from fastbp._errors import ArgumentError, CheckpointError
 from fastbp.compat.nielsen._columns import (
     Epochs,
     as_list,
+    checked_columns,
     has_own,
     mini_batches,
     outputs,
@@ -224,10 +225,11 @@ class Network:
             costs = [self.cost.fn(self.feedforward(x), y)
                      for (x, _), y in zip(samples, targets, strict=True)]
         else:
-            y = rows_of_columns("data", "y", targets, a.shape[1])
+            size = a.shape[1]
+            y = rows_of_columns(checked_columns("data", "y", targets, size), size)
             costs = (0.5 * np.sum((a - y) ** 2, axis=1) if self.cost is QuadraticCost
                      else np.sum(_cross_entropies(a, y), axis=1))
-        squares = sum(np.linalg.norm(w) ** 2 for w in self.weights)
+        squares = sum(np.sum(np.square(w)) for w in self.weights)
         return np.sum(np.asarray(costs) / len(samples)) + 0.5 * (lmbda / len(samples)) * squares
 
     def save(self, filename: Any) -> None:
@@ -242,7 +244,7 @@ class Network:
         sizes = sizes_of(self.weights, self.biases)
         if sizes is None or has_own(self, Network, "feedforward") or sigmoid is not _SIGMOID:
             return None
-        x = rows_of_columns("data", "x", [x for x, _ in samples], sizes[0])
+        x = checked_columns("data", "x", (x for x, _ in samples), sizes[0])
         return outputs(self.weights, self.biases, x)
 
     def _compiled_sizes(self) -> tuple[int, ...] | None:

@@ -1,38 +1,42 @@
-"""MiniFlow as anyone would write it in NumPy: the twin that fastbp.compat.miniflow must match."""
+"""MiniFlow as anyone would write it in NumPy: the twin of fastbp.compat.miniflow, for tests too."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 
 class Node:
-    def __init__(self, inbound_nodes=()):
+    def __init__(self, inbound_nodes: Any = ()) -> None:
         self.inbound_nodes = list(inbound_nodes)
-        self.outbound_nodes = []
-        self.value = None
-        self.gradients = {}
+        self.outbound_nodes: list[Any] = []
+        self.value: Any = None
+        self.gradients: dict[Any, Any] = {}
         for node in self.inbound_nodes:
             node.outbound_nodes.append(self)
 
 
 class Input(Node):
-    def forward(self, value=None):
+    def forward(self, value: Any = None) -> None:
         if value is not None:
             self.value = value
 
-    def backward(self):
+    def backward(self) -> None:
         self.gradients = {self: 0}
         for user in self.outbound_nodes:
             self.gradients[self] = self.gradients[self] + user.gradients[self]
 
 
 class Linear(Node):
-    def __init__(self, X, W, b):
+    def __init__(self, X: Any, W: Any, b: Any) -> None:  # noqa: N803
         super().__init__([X, W, b])
 
-    def forward(self):
+    def forward(self) -> None:
         x, w, b = (node.value for node in self.inbound_nodes)
         self.value = np.dot(x, w) + b
 
-    def backward(self):
+    def backward(self) -> None:
         x, w, b = self.inbound_nodes
         self.gradients = {node: np.zeros_like(node.value) for node in self.inbound_nodes}
         for user in self.outbound_nodes:
@@ -43,13 +47,13 @@ class Linear(Node):
 
 
 class Sigmoid(Node):
-    def __init__(self, node):
+    def __init__(self, node: Any) -> None:
         super().__init__([node])
 
-    def forward(self):
+    def forward(self) -> None:
         self.value = 1 / (1 + np.exp(-self.inbound_nodes[0].value))
 
-    def backward(self):
+    def backward(self) -> None:
         x = self.inbound_nodes[0]
         self.gradients = {x: np.zeros_like(x.value)}
         for user in self.outbound_nodes:
@@ -57,23 +61,24 @@ class Sigmoid(Node):
 
 
 class MSE(Node):
-    def __init__(self, y, a):
+    def __init__(self, y: Any, a: Any) -> None:
         super().__init__([y, a])
 
-    def forward(self):
+    def forward(self) -> None:
         y, a = (node.value.reshape(-1, 1) for node in self.inbound_nodes)
         self.m = self.inbound_nodes[0].value.shape[0]
         self.diff = y - a
         self.value = np.mean(self.diff**2)
 
-    def backward(self):
+    def backward(self) -> None:
         y, a = self.inbound_nodes
         self.gradients[y] = (2 / self.m) * self.diff
         self.gradients[a] = (-2 / self.m) * self.diff
 
 
-def topological_sort(feed_dict):
-    waiting, order = list(feed_dict), []
+def topological_sort(feed_dict: dict[Any, Any]) -> list[Any]:
+    waiting: list[Any] = list(feed_dict)
+    order: list[Any] = []
     while waiting:
         node = waiting.pop(0)
         if node in feed_dict:
@@ -85,13 +90,13 @@ def topological_sort(feed_dict):
     return order
 
 
-def forward_and_backward(graph):
+def forward_and_backward(graph: list[Any]) -> None:
     for node in graph:
         node.forward()
     for node in graph[::-1]:
         node.backward()
 
 
-def sgd_update(trainables, learning_rate=1e-2):
+def sgd_update(trainables: list[Any], learning_rate: float = 1e-2) -> None:
     for node in trainables:
         node.value -= learning_rate * node.gradients[node]
