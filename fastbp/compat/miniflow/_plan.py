@@ -232,7 +232,7 @@ class Updates:
     def __init__(self, plan: Plan, nodes: list[Node]) -> None:
         self.plan, self.nodes = plan, list(nodes)
         self._slots = [plan.slots[node] for node in nodes]
-        self.rates, self._hyper = np.zeros(RATES), hyper_row()
+        self.rates, self._hyper = np.ones(RATES), hyper_row()
         self._rate = flat_view(self.rates)
         self._program = Program(plan.dtype, flush=True)
         emit_updates(self._program, plan, nodes, self._hyper, self.rates)

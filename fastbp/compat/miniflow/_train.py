@@ -67,7 +67,7 @@ class Training:
     def __init__(self, plan: Plan, trainables: list[Node], index: np.ndarray, losses: np.ndarray
                  ) -> None:
         self.plan, self.trainables, self._index, self._losses = plan, trainables, index, losses
-        self._rates, self._hyper = np.zeros((len(losses), RATES)), hyper_row()
+        self._rates, self._hyper = np.ones((len(losses), RATES)), hyper_row()
         emit_updates(plan.program, plan, trainables, self._hyper, self._rates)
         plan.finish()
         self._pace = 1

@@ -51,7 +51,7 @@ class Engine:
         self.memory = Memory()
         self.weights = [_Matrix(n, m) for n, m in itertools.pairwise(sizes)]
         self.biases = [_Matrix(1, m) for m in sizes[1:]]
-        self.rates = np.zeros((_MOST_STEPS, RATES))
+        self.rates = np.ones((_MOST_STEPS, RATES))
         self.hyper, self.hyper_plain = hyper_row(), hyper_row()
         self._batches: dict[int, _Batch] = {}
 
