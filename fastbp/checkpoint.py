@@ -125,7 +125,8 @@ def _header(stream: BinaryIO) -> bytes:
     """The first bytes of a file: the header's size and the header."""
     start = stream.read(8)
     size = int.from_bytes(start, "little")
-    return start + stream.read(size) if size <= _LONGEST_HEADER else start
+    most = min(_LONGEST_HEADER, os.fstat(stream.fileno()).st_size)
+    return start + stream.read(size) if size <= most else start
 
 
 def _digest_place(header: bytes) -> int:
@@ -169,10 +170,13 @@ def write(path: StrPath, data: bytes) -> None:
         handle = os.open(
             part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
         )
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         os.replace(part, target)  # noqa: PTH105
     except BaseException:
         with contextlib.suppress(OSError):

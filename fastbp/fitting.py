@@ -213,7 +213,7 @@ class Fit:
             error = bad_parameter(trainer.network, trainer.step_count, self.epoch)
             if error is not None:
                 raise error
-        row = {"epoch": self.epoch, "loss": self.loss_sum / max(self._sizes.sum(), _TINY),
+        row = {"epoch": self.epoch, "loss": self.loss_sum / max(float(self._sizes.sum()), _TINY),
                "lr": float(self._rates[-1]), "seconds": self.seconds,
                "samples_per_second": self.rows / self.seconds}
         if self.validation is not None:
