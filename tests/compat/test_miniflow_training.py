@@ -254,6 +254,20 @@ def test_users_nodes_mix_with_ours():
         close(mine, wanted)
 
 
+def test_methods_given_to_a_node_or_a_class_are_called(monkeypatch):
+    calls, forward = [], mf.Sigmoid.forward
+    ours, _ = pair()
+    ours.s1.backward = lambda: calls.append("own") or mf.Sigmoid.backward(ours.s1)
+    for _ in range(3):
+        ours.step()
+    assert calls == ["own"] * 3
+    monkeypatch.setattr(mf.Sigmoid, "forward", lambda self: calls.append("class") or forward(self))
+    ours, _ = pair()
+    for _ in range(3):
+        ours.step()
+    assert calls[3:] == ["class"] * 3
+
+
 def test_a_graph_that_grows_or_is_rewired_is_seen():
     ours, theirs = pair()
     for net in (ours, theirs):

@@ -75,6 +75,7 @@ def runs(monkeypatch):
     ([7, 5, 3], 23, 10, np.float32), ([4, 6, 5, 3], 20, 5, np.float64), ([3, 2], 9, 4, np.float32),
     ([5, 4, 2], 6, 1, np.float64), ([5, 4, 2], 6, 50, np.uint8), ([49, 20, 10], 40, 10, np.int32),
     ([2, 1, 1, 1], 8, 3, np.float64), ([33, 17, 9], 300, 150, np.float32),
+    ([3, 2, 2], 5600, 5500, np.float64),
 ])  # fmt: skip
 def test_sgd_is_the_twins(sizes, n, batch, dtype, capsys):
     ours, theirs = pair(sizes)
@@ -159,6 +160,45 @@ def test_what_users_do_to_parameters_is_seen(capsys):
         shuffled[0][0][...] += 1  # data, between calls
         net.SGD(shuffled, 1, 4, 0.5)
     close(nets[0].weights, nets[1].weights)
+
+
+def unaligned(x):
+    memory = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    memory[...] = x
+    return memory
+
+
+@pytest.mark.parametrize("store", [
+    lambda x, i: np.repeat(x, 3, axis=0)[::3], lambda x, i: x[::-1],
+    lambda x, i: unaligned(x), lambda x, i: x.astype((np.float32, np.float64)[i % 2]),
+    lambda x, i: x.astype(">f4"), lambda x, i: x.tolist(), lambda x, i: x.astype(np.float16),
+])  # fmt: skip
+def test_samples_wherever_they_lie(store, capsys):
+    data = [(store(x, i), y) for i, (x, y) in enumerate(make_data(11, [5, 4, 3]))]
+    ours, theirs = pair([5, 4, 3])
+    seeded(ours.SGD, list(data), 2, 4, 0.5)
+    seeded(theirs.SGD, [(np.array(x, np.float64), y) for x, y in data], 2, 4, 0.5)
+    close(ours.weights, theirs.weights)
+
+
+def test_samples_are_read_when_they_are_used(capsys):
+    class Augmented(network.Network):
+        def evaluate(self, test_data):
+            for x, _ in test_data:
+                x *= 0.5
+            return 0
+
+    data = make_data(8, [5, 4, 3], np.float64)
+    ours, theirs = pair([5, 4, 3])
+    ours.__class__ = Augmented
+    shuffled, other = copy.deepcopy(data), copy.deepcopy(data)
+    seeded(ours.SGD, shuffled, 3, 4, 0.5, test_data=shuffled)
+    random.seed(9)
+    for _ in range(3):
+        theirs.SGD(other, 1, 4, 0.5)
+        for x, _ in other:
+            x *= 0.5
+    close(ours.weights, theirs.weights)
 
 
 def test_targets_of_one_output_may_be_bare(capsys):

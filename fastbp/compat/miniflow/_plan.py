@@ -234,7 +234,7 @@ class Updates:
         self._slots = [plan.slots[node] for node in nodes]
         self.rates, self._hyper = np.zeros(RATES), hyper_row()
         self._rate = flat_view(self.rates)
-        self._program = Program(plan.dtype, flush=True)
+        self._program = Program(plan.dtype, plan.program.memory, flush=True)
         emit_updates(self._program, plan, nodes, self._hyper, self.rates)
         self._addresses = Addresses(self._program)
         self._seen: list[Any] = [None] * len(nodes)
