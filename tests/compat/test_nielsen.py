@@ -474,3 +474,13 @@ def test_the_script_prints_what_its_twin_prints(monkeypatch, capsys):
         np.testing.assert_allclose(mine, numbers, rtol=1e-9)
     close(ours["net"].weights, theirs["net"].weights)
     assert int(printed[14].split()[2]) > 15  # of 30, after 15 epochs
+
+
+def test_the_examples_of_the_page_hold(monkeypatch, capsys):
+    page = (SCRIPTS.parents[2] / "docs" / "compat-miniflow-nielsen.md").read_text("utf-8")
+    blocks = [part.partition("```")[0] for part in page.split("```python\n")[1:]]
+    assert len(blocks) == 3
+    for name in ("miniflow", "network", "network2"):
+        monkeypatch.setitem(sys.modules, name, None)  # put back afterwards
+    for block in blocks:
+        exec(block, {})
