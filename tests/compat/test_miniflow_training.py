@@ -135,7 +135,7 @@ def test_integer_targets_and_read_only_data():
 def test_what_users_change_is_seen():
     ours, theirs = pair()
     for net in (ours, theirs):
-        for number in range(8):
+        for number in range(9):
             if number == 2:
                 net.X.value[...] *= 0.5  # in place
             if number == 3:
@@ -150,6 +150,8 @@ def test_what_users_change_is_seen():
                     np.clip(node.gradients[node], -0.1, 0.1, out=node.gradients[node])
             if number == 7:
                 net.W2.gradients = {net.W2: np.ones((10, 1))}
+            if number == 8:
+                net.W2.value = net.W2.value.copy()  # after the pass, before the update
             net.module.sgd_update(net.trainables, RATE)
     same(ours, theirs)
     assert ours.arrays[0] is not ours.W1.value
@@ -252,6 +254,30 @@ def test_users_nodes_mix_with_ours():
                         *(node.value for node in net.trainables)])
     for mine, wanted in zip(*results, strict=True):
         close(mine, wanted)
+
+
+def test_edges_that_are_moved_are_seen():
+    X, W, V, b = (mf.Input() for _ in range(4))
+    first = mf.Linear(X, W, b)
+    second = mf.Linear(first, V, b)
+    rng = np.random.default_rng(2)
+    x, w, v = (rng.normal(size=(2, 2)) for _ in range(3))
+    graph = mf.topological_sort({X: x, W: w, V: v, b: np.zeros(2)})
+    for _ in range(3):
+        close(mf.forward_pass(second, graph), x @ w @ v)
+    first.inbound_nodes[1], second.inbound_nodes[1] = V, W
+    for _ in range(3):
+        close(mf.forward_pass(second, graph), x @ v @ w)
+
+
+def test_trainables_that_are_slices():
+    ours, theirs = pair()
+    for net in (ours, theirs):
+        net.W1.value, net.b1.value = (np.repeat(np.asarray(node.value), 2, axis=-1)[..., ::2]
+                                      for node in (net.W1, net.b1))
+        for _ in range(4):
+            net.step()
+    same(ours, theirs)
 
 
 def test_methods_given_to_a_node_or_a_class_are_called(monkeypatch):

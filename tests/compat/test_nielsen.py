@@ -267,8 +267,16 @@ def test_evaluate_asks_an_overridden_feedforward():
         def feedforward(self, a):
             return np.array([[0.0], [1.0]])
 
-    net = Constant([4, 3, 2])
-    assert net.evaluate([(np.zeros((4, 1)), 1), (np.zeros((4, 1)), 0)]) == 1
+    class Constant2(network2.Network):
+        feedforward = Constant.feedforward
+
+    data = [(np.zeros((4, 1)), 1), (np.zeros((4, 1)), 0)]
+    assert Constant([4, 3, 2]).evaluate(data) == 1
+    net = Constant2([4, 3, 2], cost=network2.QuadraticCost)
+    assert net.accuracy(data) == 1
+    columns = [(x, np.eye(2)[:, [label]]) for x, label in data]
+    assert net.accuracy(columns, convert=True) == 1
+    assert net.total_cost(columns, 0.0) == pytest.approx(0.5, rel=1e-15)
 
 
 def test_interrupted_training_keeps_what_was_learned(monkeypatch, capsys):
