@@ -29,11 +29,11 @@ from fastbp.emit.affine import (
 )
 from fastbp.emit.gemm import Finish, can_update_in_place
 from fastbp.emit.reduce import emit_add, emit_gather_rows
-from fastbp.emit.update import emit_update, hyper_row
+from fastbp.emit.update import emit_update, hyper_row, rates_row
 from fastbp.kernels.activations import SIGMOID
 from fastbp.kernels.gemm import UPDATE
 from fastbp.kernels.reduce import FLOAT32, FLOAT64, GATHER_ROWS, UINT8
-from fastbp.kernels.update import RATES, SGD
+from fastbp.kernels.update import SGD
 
 KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(np.uint8): UINT8}
 _FLOAT = np.dtype(np.float64)
@@ -92,7 +92,7 @@ class Engine:
         self.memory = Memory()
         self.weights = [_Matrix(n, m) for n, m in itertools.pairwise(sizes)]
         self.biases = [_Matrix(1, m) for m in sizes[1:]]
-        self.rates = np.zeros((_MOST_STEPS, RATES))
+        self.rates = np.tile(rates_row(0.0), (_MOST_STEPS, 1))
         self.hyper, self.hyper_plain = hyper_row(), hyper_row()
         self._batches: dict[int, _Batch] = {}
 
