@@ -22,14 +22,14 @@ def sizes_of(weights: Sequence[Any], biases: Sequence[Any]) -> tuple[int, ...] |
     """Layer sizes that real weights (n_out, n_in) and biases (n_out, 1) have, or None."""
     if not weights or len(weights) != len(biases):
         return None
-    shapes = [np.shape(w) for w in weights]
-    if any(len(shape) != 2 for shape in shapes):
-        return None
-    sizes = (shapes[0][1], *(shape[0] for shape in shapes))
-    chained = all(shape[1] == size for shape, size in zip(shapes, sizes, strict=False))
-    fits = all(np.shape(b) == (size, 1) for b, size in zip(biases, sizes[1:], strict=True))
-    real = all(isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in (*weights, *biases))
-    return sizes if chained and fits and real and all(sizes) else None
+    sizes: list[int] = []
+    for w, b in zip(weights, biases, strict=True):
+        if not (isinstance(w, np.ndarray) and isinstance(b, np.ndarray)
+                and w.dtype.kind == b.dtype.kind == "f" and w.ndim == 2
+                and b.shape == (w.shape[0], 1) and w.shape[1] in (sizes[-1:] or w.shape[1:])):
+            return None
+        sizes += [w.shape[0]] if sizes else [w.shape[1], w.shape[0]]
+    return tuple(sizes) if all(sizes) else None
 
 
 def as_list(data: Iterable[Any]) -> list[Any]:
