@@ -305,6 +305,62 @@ def test_own_modules_and_shared_parameters():
     assert grads(model.parameters()) == [0] * len(model.parameters())
 
 
+def test_layers_of_layers_wait_together():
+    """Calls whose inputs are calls that have not been computed: three batches, not thirty."""
+    random.seed(7)
+    first, second, last = Layer(2, 3), Layer(3, 4), Layer(4, 1, nonlin=False)
+    x = inputs(2, 10)
+    outs = [last(second(first(row))) for row in x]
+    assert len({out._call.batch for out in outs}) == 1
+    assert outs[0]._call.batch.waits
+    hidden = outs[0]._call.values[0]._call
+    assert hidden.batch.waits
+    assert hidden.batch is outs[9]._call.values[0]._call.batch
+    random.seed(7)
+    plain = PlainMLP(2, [3, 4, 1])
+    sum(outs).backward()
+    sum(plain(row) for row in x).backward()
+    parameters = first.parameters() + second.parameters() + last.parameters()
+    close(grads(parameters), grads(plain.parameters()))
+
+
+@pytest.mark.parametrize("most", [2, 64])
+def test_long_chains_of_calls(monkeypatch, most):
+    """A layer on its own results, and two in turn: neither a deadlock nor deep recursion."""
+    monkeypatch.setattr(_calls, "MOST_LEVELS", most)
+    results = []
+    for value, kind in ((Value, MLP), (Plain, PlainMLP)):
+        random.seed(2)
+        models = [kind(2, [2]) for _ in range(3)]
+        for model in models:  # a rotation, so that numbers neither grow nor vanish
+            turn = (0.6, 0.8, 0.01, -0.8, 0.6, -0.02)
+            for p, number in zip(model.parameters(), turn, strict=True):
+                p.data = number
+        x = list(map(value, (0.5, -1.0)))
+        h = x
+        for step in range(120):
+            h = models[step % 2](h)
+        for _ in range(120):
+            h = models[2](h)
+        for model in [kind(2, [2]) for _ in range(100)]:
+            for p, place in zip(model.parameters(), (1, 0, 0, 0, 1, 0), strict=True):
+                p.data = place + p.data / 1000
+            h = model(h)
+        (h[0] + h[1]).backward()
+        assert 0.01 < abs(x[0].grad) < 100
+        results.append([h[0].data, *grads(x), *grads(models[0].parameters())])
+    close(*results)
+
+
+def test_a_result_that_others_wait_for_can_be_set():
+    first, second = Layer(2, 3), Layer(3, 1, nonlin=False)
+    hidden = first([0.5, 1.5])
+    out = second(hidden)
+    hidden[1].data = 1000.0
+    assert out.data == second(first([0.5, 1.5])).data
+    assert second(hidden).data != out.data
+
+
 def test_outputs_can_be_set():
     model, plain = twins(2, [3, 1])
     results = []
