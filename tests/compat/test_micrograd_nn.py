@@ -131,6 +131,46 @@ def test_only_what_the_root_was_made_from():
     close(*results)
 
 
+@pytest.mark.parametrize("look", [False, True])
+def test_data_changed_between_forward_and_backward(look):
+    """Gradients use the inputs and weights of the moment, and the activations of before."""
+    results = []
+    for value, model in zip((Value, Plain), twins(2, [4, 3, 1]), strict=True):
+        rows = [list(map(value, row)) for row in inputs(2, 6)]
+        outs = list(map(model, rows))
+        total = sum(outs[1:3], value(0.0)) * 2.0
+        for row in rows[:2]:
+            row[0].data += 0.5
+        for p in model.parameters():
+            p.data *= 1.25
+        total.backward()
+        for p in model.parameters():
+            p.data *= 2.0
+        results.append([*grads(v for row in rows for v in row), *grads(model.parameters())])
+        if look:
+            results[-1] += sorted(x for v in walk(total) for x in (v.data, v.grad))
+    close(*results)
+
+
+def test_linear_hidden_layers():
+    results = []
+    for value, model in zip((Value, Plain), twins(2, [4, 3, 1]), strict=True):
+        if value is Value:
+            for n in model.layers[0].neurons:
+                n.nonlin = False
+            out = model([value(0.5), value(-2.0)])
+            assert out._rule == _calls.CALL
+        else:
+            hidden = [sum((w * x for w, x in zip(ws, (0.5, -2.0), strict=True)), b)
+                      for ws, b in model.layers[0]]  # fmt: skip
+            model.layers, layers = model.layers[1:], model.layers
+            out = model(hidden)
+            model.layers = layers
+        out.backward()
+        results.append([out.data, *grads(model.parameters())])
+    close(*results)
+
+
 @pytest.mark.parametrize("when", ["before", "after", "twice"])
 def test_looking_inside(when):
     """Every value in between exists, with the data and gradients of the plain twin."""
