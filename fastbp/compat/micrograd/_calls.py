@@ -263,14 +263,13 @@ class Batch:
     def _values_of(self, calls: dict[Call, list[Output]]) -> np.ndarray:
         """Inputs and layers' outputs of some calls, the inputs as they are now."""
         now = [[v.data if isinstance(v, Value) else v for v in call.values] for call in calls]
-        places = [call.row for call in calls]
-        if places == list(range(len(self.rows))) and now == self.rows:
+        if now == self.rows:
             return self._values
         shape = self.net.shape
         values = _programs.buffer(shape, len(calls))
         every = _programs.matrices(self._values, shape, len(self.rows))
         some = _programs.matrices(values, shape, len(calls))
         for target, source in zip(some, every, strict=True):
-            target[...] = source[places]
+            target[...] = source[[call.row for call in calls]]
         some[0][...] = now
         return values
