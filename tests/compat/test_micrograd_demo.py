@@ -1,6 +1,10 @@
 """micrograd's demo, and the rows of the benchmark, beside the twin in plain Python."""
 
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +26,14 @@ def test_losses_over_many_steps():
     losses = fastbp_demo(*inputs)
     assert losses == pytest.approx(plain_demo(*inputs), rel=RELATIVE)
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_the_documented_example():
+    text = (Path(__file__).parents[2] / "docs/compat-micrograd.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                            timeout=300, check=False, cwd=Path(__file__).parents[2])
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.nightly

@@ -138,6 +138,15 @@ def test_endings(tmp_path, body, status):
     assert theirs.returncode == (-2 if status == 130 else status)
 
 
+def test_tracebacks_do_not_show_the_counting(tmp_path):
+    write(tmp_path, {"script": "from micrograd.engine import Value\nValue('x').relu()"})
+    result = run("--compat", "micrograd", tmp_path / "script.py")
+    assert re.findall(r"line \d+, in (\w+|<module>)", result.stderr) == ["<module>", "relu"]
+    assert result.stderr.endswith("TypeError: '>' not supported between instances of 'int' and "
+                                  "'str'\nfastbp ran in place of micrograd:\n  calls  function\n"
+                                  "      1  micrograd.engine.Value.relu\n")  # fmt: skip
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--compat", "nothing", "x.py"], "invalid choice: 'nothing'"), (["x.py"], "--compat"),
     (["--compat", "micrograd", "nowhere.py"],
