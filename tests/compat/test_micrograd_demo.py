@@ -38,7 +38,7 @@ def test_the_documented_example():
 
 @pytest.mark.nightly
 def test_the_whole_demo_is_a_hundred_times_faster():
-    """100 samples, [16, 16, 1], 100 steps; five minutes in plain Python."""
+    """100 samples, [16, 16, 1], 100 steps; some minutes in plain Python."""
     inputs = *moons(100), [16, 16, 1], 100
     fastbp_demo(*inputs)
     start = time.process_time()
