@@ -101,15 +101,14 @@ def run(options: Namespace) -> int:
 
 
 class _Configuration(Callback):
-    """Writes config.json as soon as a fit begins; a resumed run keeps the one it began with."""
+    """Writes config.json as soon as a fit begins."""
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self._path, self._record = folder / _files.CONFIG, record
 
     def on_fit_begin(self, trainer: Any) -> None:
         """By now nothing can be refused any more."""
-        if not (trainer.resumed and self._path.exists()):
-            _files.write_json(self._path, self._record)
+        _files.write_json(self._path, self._record)
 
 
 def _is_finished_already(options: Namespace) -> bool:
