@@ -33,7 +33,10 @@ def _from_the_system(size: int, zeroed: bool) -> np.ndarray:
     if size < HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
         raw, alignment = np.zeros(size + ALIGNMENT, np.uint8), ALIGNMENT
     else:
-        block = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            block = mmap.mmap(-1, size + HUGE_PAGE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except OSError as error:
+            raise MemoryError(f"{size} bytes of memory for kernels to work in") from error
         with contextlib.suppress(OSError):  # a kernel without huge pages
             block.madvise(mmap.MADV_HUGEPAGE)
         raw, alignment = np.frombuffer(block, np.uint8), HUGE_PAGE

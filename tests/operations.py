@@ -65,8 +65,9 @@ def copies(args: Args) -> Args:
 
 
 def bits(results: tuple[Any, ...]) -> bytes:
-    """All results as bytes, for comparisons of every bit."""
-    return b"".join(np.ascontiguousarray(result).tobytes() for result in results)
+    """All results as bytes in this machine's order, for comparisons of every bit."""
+    arrays = [np.asarray(result) for result in results]
+    return b"".join(a.astype(a.dtype.newbyteorder("=")).tobytes() for a in arrays)
 
 
 def tile_sizes() -> tuple[Size, ...]:

@@ -165,8 +165,11 @@ def pinball(pred: Any, target: Any, *, quantile: float = 0.5, sample_weight: Any
 def _element_loss(emitter: Callable[..., None], name: str, pred: Any, target: Any,
                   sample_weight: Any, out: np.ndarray | None, **settings: float
                   ) -> tuple[float, np.ndarray]:
+    """A mean over elements. Without gaps between rows: their number decides how it is summed."""
     x, shape = as_matrix(name, pred)
-    return _matrix_loss(emitter, name, x, shape, target, sample_weight, out, **settings)
+    t = np.asarray(as_real("target", target), order="C")
+    return _matrix_loss(emitter, name, np.asarray(x, order="C"), shape, t, sample_weight, out,
+                        **settings)
 
 
 def _matrix_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
