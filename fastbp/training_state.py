@@ -75,7 +75,11 @@ class Saved:
 
 
 def capture(fit: Fit) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and metadata of a fit at the edge of a step, for `checkpoint.encode`."""
+    """Arrays and metadata of a fit at the edge of a step, for `checkpoint.save`.
+
+    Raises:
+        CheckpointError: a callback's state, or what one put into the history, is not for JSON.
+    """
     trainer = fit.trainer
     network = trainer.network
     arrays = dict(network.state_dict())
@@ -92,7 +96,13 @@ def capture(fit: Fit) -> tuple[Arrays, dict[str, str]]:
         "versions": {"fastbp": __version__, "numpy": np.__version__,
                      "python": platform.python_version()},
     }
-    return arrays, {**network.metadata, **_description(fit), checkpoint.RECORD: json.dumps(record)}
+    try:
+        text = json.dumps(record)
+    except TypeError as error:
+        raise CheckpointError(f"the history or the state of a callback cannot be saved ({error})",
+                              "numbers, texts, lists and dicts; arrays at the top of a state"
+                              ) from error
+    return arrays, {**network.metadata, **_description(fit), checkpoint.RECORD: text}
 
 
 def _slot(number: int, name: str) -> str:

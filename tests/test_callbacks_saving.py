@@ -117,11 +117,11 @@ def test_what_a_killed_process_was_writing_goes(tmp_path):
 def test_a_full_disk_ends_the_fit_and_leaves_the_older_file(tmp_path, monkeypatch):
     write, calls = training_state.checkpoint.write, []
 
-    def fails_later(path, data):
+    def fails_later(path, *data):
         calls.append(path)
         if len(calls) > 1:
             raise OSError(28, "No space left on device")
-        write(path, data)
+        write(path, *data)
 
     monkeypatch.setattr(training_state.checkpoint, "write", fails_later)
     with pytest.raises(OSError, match="No space left"):
@@ -156,6 +156,16 @@ def test_a_time_limit_pauses_and_is_saved(tmp_path, monkeypatch):
 def test_refusals(make_one, message):
     with pytest.raises(fastbp.ArgumentError, match=message):
         make_one()
+
+
+def test_a_state_that_cannot_be_saved_is_an_error_that_says_so(tmp_path):
+    class Odd(callbacks.Callback):
+        def state(self):
+            return {"fine": np.zeros(3), "odd": {"deep": np.zeros(3)}}
+
+    with pytest.raises(fastbp.CheckpointError, match=r"state of a callback cannot be saved"):
+        fit(Odd(), Checkpoint(tmp_path))
+    assert steps_in(tmp_path) == []
 
 
 def test_what_is_no_callback_is_refused():
