@@ -15,7 +15,7 @@ import pytest
 from commands import metrics, parameters, succeeds, write_blobs, write_line
 
 import fastbp
-from fastbp.cli import main
+from fastbp.cli import main, train
 from fastbp.cli._files import is_finished
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(fastbp.__file__).parents[1])}
@@ -167,6 +167,39 @@ def test_sigusr1_saves_and_the_training_goes_on(capsys):
     (name,) = checkpoints("run")
     assert 27 * 2 <= int(name[5:15]) < 27 * 1500
     assert len(metrics("run")) == 1500
+
+
+def test_sigusr1_before_training_is_harmless(capsys, monkeypatch):
+    def ready(dtype):
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return 0.0
+
+    monkeypatch.setattr(train, "make_ready", ready)
+    before = signal.getsignal(signal.SIGUSR1)
+    succeeds(capsys, *RUN, "--out", "run")
+    assert signal.getsignal(signal.SIGUSR1) == before
+
+
+def test_a_new_run_leaves_no_old_checkpoints(capsys, monkeypatch):
+    """Also where it ends before it has any of its own."""
+    succeeds(capsys, *RUN, "--out", "run", "--checkpoint-every", "5epochs")
+    assert len(checkpoints("run")) == 2
+
+    def fail(dtype):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "make_ready", fail)
+    assert main([*RUN, "--out", "run"]) == 130
+    assert checkpoints("run") == []
+
+
+def test_tensorboard_that_is_missing_is_noticed_before_anything_is_written(capsys, monkeypatch):
+    def fail(folder):
+        raise fastbp.ArgumentError("tensorboard is not installed")
+
+    monkeypatch.setattr(train, "TensorBoard", fail)
+    assert main([*RUN, "--out", "run", "--tensorboard"]) == 2
+    assert not Path("run").exists()
 
 
 def test_sigterm_then_resume_in_new_processes(capsys, folder):
