@@ -105,6 +105,18 @@ def test_going_back_takes_later_files_away(tmp_path):
     assert steps_in(tmp_path) == [25, 20, 10]
 
 
+def test_going_on_in_another_folder(tmp_path):
+    fit(Checkpoint(tmp_path / "old"), StopAt(25))
+    fit(Checkpoint(tmp_path / "other"))
+    before = steps_in(tmp_path / "other")
+    with pytest.raises(fastbp.ArgumentError, match="holds checkpoints of an earlier training"):
+        fit(Checkpoint(tmp_path / "other"), resume=tmp_path / "old")
+    assert steps_in(tmp_path / "other") == before
+    fit(Checkpoint(tmp_path / "new"), resume=tmp_path / "old")
+    assert steps_in(tmp_path / "new") == [40, 30]
+    assert steps_in(tmp_path / "old") == [25, 20]
+
+
 def test_what_a_killed_process_was_writing_goes(tmp_path):
     (tmp_path / ".step-0000000007.safetensors.0a1b2c3d.part").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")

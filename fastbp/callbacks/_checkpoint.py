@@ -73,7 +73,8 @@ class Checkpoint(Callback):
             ArgumentError: the folder holds another training's files (see `overwrite`).
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if trainer.resumed:
+        source = trainer.current.resumed_from
+        if source is not None and source.parent.resolve() == self.folder.resolve():
             # Files of later steps are damaged, or the user went back behind them.
             begin = training_state.number_of
             self._remove([f for f in self._files() if begin(f) > trainer.step_count])
