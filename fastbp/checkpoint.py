@@ -62,11 +62,12 @@ def save(
         data = encode(arrays, metadata)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error.given}", error.wanted) from error
-    write(path, data)
+    write(path, *data)
 
 
-def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
-    """The content of the file that `save` writes."""
+def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+           ) -> tuple[bytes | memoryview, ...]:
+    """The content of the file that `save` writes, in pieces."""
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
@@ -81,8 +82,8 @@ def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None 
             "numeric arrays and texts",
         ) from error
     place = _digest_place(data[: 8 + int.from_bytes(data[:8], "little")])
-    digest = hashlib.sha256(data).hexdigest().encode()
-    return b"".join((data[:place], digest, data[place + len(digest) :]))
+    digest, whole = hashlib.sha256(data).hexdigest().encode(), memoryview(data)
+    return whole[:place], digest, whole[place + len(digest) :]
 
 
 def load(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -159,8 +160,8 @@ def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
 
 
-def write(path: StrPath, data: bytes) -> None:
-    """Put `data` under the name `path`: all of it, on disk, or nothing.
+def write(path: StrPath, *data: bytes | memoryview) -> None:
+    """Put pieces of data under the name `path`: all of them, on disk, or nothing.
 
     Raises and warns as `save`.
     """
@@ -171,9 +172,10 @@ def write(path: StrPath, data: bytes) -> None:
             part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
         )
         try:
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(handle, rest) :]
+            for piece in data:
+                rest = memoryview(piece)
+                while rest:
+                    rest = rest[os.write(handle, rest) :]
             os.fsync(handle)
         finally:
             os.close(handle)

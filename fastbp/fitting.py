@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Fit:
     Attributes: epoch (under way, from 1), position (its samples that are done), loss_sum and
     seconds (of the epoch so far), order_state (of the generator before it drew the epoch's order),
     first_step (the trainer's steps before this fit), history, hooks (by priority), resumed (whether
-    a checkpoint is continued).
+    a checkpoint is continued), resumed_from (its file).
     """
 
     def __init__(self, trainer: Trainer, feed: Feed, *, epochs: int, batch_size: int,
@@ -75,6 +76,7 @@ class Fit:
         self.epoch, self.position, self.loss_sum, self.seconds = 1, 0, 0.0, 0.0
         self.order_state: Any = trainer.bits.state
         self.resumed = False
+        self.resumed_from: Path | None = None
         self._saved: training_state.Saved | None = None
         self._chunk = 1
         self._at_edge = False
@@ -95,7 +97,7 @@ class Fit:
         self._saved = training_state.find(path)
         if self._saved is not None:
             training_state.restore(self._saved, self)
-            self.resumed = True
+            self.resumed, self.resumed_from = True, self._saved.path
 
     # ---- the loop -------------------------------------------------------------------------
 

@@ -75,7 +75,11 @@ class Saved:
 
 
 def capture(fit: Fit) -> tuple[Arrays, dict[str, str]]:
-    """Arrays and metadata of a fit at the edge of a step, for `checkpoint.encode`."""
+    """Arrays and metadata of a fit at the edge of a step, for `checkpoint.save`.
+
+    Raises:
+        CheckpointError: a callback's state, or what one put into the history, is not for JSON.
+    """
     trainer = fit.trainer
     network = trainer.network
     arrays = dict(network.state_dict())
@@ -92,7 +96,13 @@ def capture(fit: Fit) -> tuple[Arrays, dict[str, str]]:
         "versions": {"fastbp": __version__, "numpy": np.__version__,
                      "python": platform.python_version()},
     }
-    return arrays, {**network.metadata, **_description(fit), checkpoint.RECORD: json.dumps(record)}
+    try:
+        text = json.dumps(record)
+    except TypeError as error:
+        raise CheckpointError(f"the history or the state of a callback cannot be saved ({error})",
+                              "numbers, texts, lists and dicts; arrays at the top of a state"
+                              ) from error
+    return arrays, {**network.metadata, **_description(fit), checkpoint.RECORD: text}
 
 
 def _slot(number: int, name: str) -> str:
@@ -110,7 +120,8 @@ def _capture_callbacks(hooks: Sequence[Callback], arrays: Arrays) -> list[dict[s
                 names.append(name)
             else:
                 state[name] = value
-        entries.append({"class": type(hook).__name__, "state": plain(state), "arrays": names})
+        entries.append({"class": type(hook).__name__, "decides": hook.decides,
+                        "state": plain(state), "arrays": names})
     return entries
 
 
@@ -188,7 +199,8 @@ def _checked(path: Path, arrays: Arrays, record: dict[str, Any]) -> Saved:
     numbers = {name: int(record[name]) for name in ("step", "first_step", "epoch", "position")}
     if min(numbers.values()) < 0 or numbers["epoch"] < 1:
         raise ValueError(f"negative numbers among {numbers}")
-    callbacks = [{"class": str(entry["class"]), "state": dict(entry["state"]),
+    callbacks = [{"class": str(entry["class"]), "decides": bool(entry["decides"]),
+                  "state": dict(entry["state"]),
                   "arrays": {name: arrays[f"{checkpoint.EXTRA}callback{number}/{name}"]
                              for name in entry["arrays"]}}
                  for number, entry in enumerate(record["callbacks"])]
@@ -310,6 +322,8 @@ def _partners(saved: Saved, hooks: Sequence[Callback]) -> list[tuple[Callback, d
         if not state:
             continue
         hook = next((hook for hook in left if type(hook).__name__ == entry["class"]), None)
+        if hook is None and not entry["decides"]:
+            continue
         if hook is None:
             raise CheckpointError(f"{saved.path}: holds the state of a callback {entry['class']}",
                                   "the callbacks of the checkpoint's fit",

@@ -24,10 +24,12 @@ class Callback:
 
     next_step: where a callback sets it, the fit makes an edge exactly after that step (as
     `trainer.step_count` counts). priority: callbacks with a higher one are called later, so that
-    `Checkpoint` sees what the others have decided.
+    `Checkpoint` sees what the others have decided. decides: whether its state matters to what is
+    trained; a checkpoint with such a state cannot be continued without the callback.
     """
 
     priority: ClassVar[int] = 0
+    decides: ClassVar[bool] = True
     next_step: int | None = None
 
     def on_fit_begin(self, trainer: Any) -> None:

@@ -44,6 +44,7 @@ class Checkpoint(Callback):
     """
 
     priority: ClassVar[int] = 1
+    decides: ClassVar[bool] = False
 
     def __init__(self, folder: str | os.PathLike[str], *, every_epochs: int | None = 1,
                  every_steps: int | None = None, every_seconds: float | None = None,
@@ -72,7 +73,8 @@ class Checkpoint(Callback):
             ArgumentError: the folder holds another training's files (see `overwrite`).
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        if trainer.resumed:
+        source = trainer.current.resumed_from
+        if source is not None and source.parent.resolve() == self.folder.resolve():
             # Files of later steps are damaged, or the user went back behind them.
             begin = training_state.number_of
             self._remove([f for f in self._files() if begin(f) > trainer.step_count])
@@ -117,12 +119,13 @@ class Checkpoint(Callback):
             self.folder.rmdir()
 
     def state(self) -> dict[str, Any]:
-        """The best value so far."""
-        return {"best": self.best} if self.monitor is not None else {}
+        """The best value so far, and of what."""
+        return {"monitor": self.monitor, "best": self.best}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """As in `Callback.load_state`."""
-        self.best = state["best"]
+        """As in `Callback.load_state`; another column's best value says nothing."""
+        if state["monitor"] == self.monitor:
+            self.best = state["best"]
 
     def _save(self, trainer: Any) -> None:
         """Write a file, then drop those that are too many; never the other way round."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fastbp._errors import ArgumentError
 from fastbp.callbacks._base import Callback, Steps
@@ -20,6 +20,8 @@ class _Log(Callback):
     A resumed fit takes up the file where the checkpoint was made: lines that were written after it
     are cut off, because their epochs come again.
     """
+
+    decides: ClassVar[bool] = False
 
     def __init__(self, path: StrPath, append: bool = False) -> None:
         self.path, self.append = Path(path), append

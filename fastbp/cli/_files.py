@@ -80,8 +80,10 @@ def make_run_folder(out: str | None, name: str, *, resume: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not unfinished:
+            # Checkpoints go first: without a result they would be those of an unfinished run.
             old = [folder / file for file in (MODEL, METRICS, METRICS_CSV, CONFIG, RESULT, CURVES)]
-            for file in (*old, *(folder / EVENTS).glob("events.out.tfevents.*")):
+            for file in (*checkpoint_files(folder / CHECKPOINTS), *old,
+                         *(folder / EVENTS).glob("events.out.tfevents.*")):
                 file.unlink(missing_ok=True)
     except OSError as error:
         raise ArgumentError(f"--out {folder}: cannot be used as a folder ({error.strerror})",

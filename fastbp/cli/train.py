@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+import threading
 import time
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,27 @@ def run(options: Namespace) -> int:
     Raises:
         FastbpError: data or options cannot be used; nothing has been written by then.
     """
+    with _sigusr1_ignored():
+        return _train(options)
+
+
+@contextlib.contextmanager
+def _sigusr1_ignored() -> Iterator[None]:
+    """SIGUSR1 asks for a checkpoint: before and after training there is none to make.
+
+    Without a handler it would end the process, while data are being read, say.
+    """
+    if not hasattr(signal, "SIGUSR1") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+def _train(options: Namespace) -> int:
     start = time.perf_counter()
     resolve(options)
     if options.resume and _is_finished_already(options):
@@ -101,15 +124,14 @@ def run(options: Namespace) -> int:
 
 
 class _Configuration(Callback):
-    """Writes config.json as soon as a fit begins; a resumed run keeps the one it began with."""
+    """Writes config.json as soon as a fit begins."""
 
     def __init__(self, folder: Path, record: dict[str, Any]) -> None:
         self._path, self._record = folder / _files.CONFIG, record
 
     def on_fit_begin(self, trainer: Any) -> None:
         """By now nothing can be refused any more."""
-        if not (trainer.resumed and self._path.exists()):
-            _files.write_json(self._path, self._record)
+        _files.write_json(self._path, self._record)
 
 
 def _is_finished_already(options: Namespace) -> bool:
@@ -151,6 +173,8 @@ def _check(options: Namespace, sources: Sources) -> None:
     if wants and sources.validation is None:
         raise ArgumentError(f"{wants[0]} without validation data", "a validation loss to watch",
                             "pass --validation FILE or a fraction")
+    if options.tensorboard:
+        TensorBoard("")  # refuses where the package is missing
 
 
 def _fit(options: Namespace, trainer: Any, sources: Sources, callbacks: list[Callback],

@@ -1,7 +1,7 @@
 """A job as a scheduler starts it: python job.py FOLDER EPOCHS [LIMIT].
 
-Trains on files mapped into memory, saves in the middle of epochs, goes on where it was. With LIMIT no
-file may be longer than so many bytes, as on a full disk. Writes FOLDER/outcome when it has finished.
+Trains on files mapped into memory, saves in the middle of epochs, goes on where it was. With LIMIT
+no file may be longer than so many bytes, as on a full disk. Leaves FOLDER/outcome at its end.
 """
 
 from __future__ import annotations

@@ -298,7 +298,7 @@ def record_of(file):
     {"format": 2}, {"step": "x"}, {"epoch": 0}, {"position": -1}, {"order": {}},
     {"order": {"state": "g", "inc": "0"}}, {"history": 3}, {"history": [3]},
     {"callbacks": {"a": 1}}, {"configuration": None},
-    {"callbacks": [{"class": "A", "state": {}, "arrays": ["none"]}]},
+    {"callbacks": [{"class": "A", "decides": True, "state": {}, "arrays": ["none"]}]},
     {"schedule": [1]}, {"loss_sum": None},
 ], ids=str)  # fmt: skip
 def test_records_that_make_no_sense_are_refused(saved, change):
