@@ -11,7 +11,9 @@ from fastbp._errors import (
     ConcurrencyError,
     DataError,
     DTypeError,
+    DurabilityWarning,
     FastbpError,
+    NonFiniteError,
     ShapeError,
 )
 from fastbp._runtime import set_num_threads, show_versions, thread_count, threads
@@ -43,10 +45,11 @@ from fastbp.trainer import Trainer
 
 __all__ = [
     "GELU", "SGD", "AdaGrad", "Adam", "AdamW", "Add", "Affine", "ArgumentError", "BatchNorm",
-    "CheckpointError", "ConcurrencyError", "DTypeError", "DataError", "Dropout", "FastbpError",
-    "Graph", "History", "Identity", "Layer", "LayerNorm", "LeakyReLU", "Network", "Node",
-    "Parameter", "PythonLayer", "RMSprop", "ReLU", "Sequential", "ShapeError", "SiLU", "Sigmoid",
-    "Softplus", "Tanh", "Trainer", "__version__", "callbacks", "gradcheck", "gradcheck_layer",
-    "gradcheck_network", "initializers", "load", "losses", "ops", "optim", "schedules",
-    "set_num_threads", "show_versions", "thread_count", "threads",
+    "CheckpointError", "ConcurrencyError", "DTypeError", "DataError", "Dropout",
+    "DurabilityWarning", "FastbpError", "Graph", "History", "Identity", "Layer", "LayerNorm",
+    "LeakyReLU", "Network", "Node", "NonFiniteError", "Parameter", "PythonLayer", "RMSprop", "ReLU",
+    "Sequential", "ShapeError", "SiLU", "Sigmoid", "Softplus", "Tanh", "Trainer", "__version__",
+    "callbacks", "gradcheck", "gradcheck_layer", "gradcheck_network", "initializers", "load",
+    "losses", "ops", "optim", "schedules", "set_num_threads", "show_versions", "thread_count",
+    "threads",
 ]

@@ -38,5 +38,23 @@ class ArgumentError(FastbpError, ValueError):
     """A setting has a value that makes no sense."""
 
 
+class NonFiniteError(FastbpError, ArithmeticError):
+    """Training met a loss or parameters that are NaN or infinite.
+
+    step: number of the step (from 1, over the trainer's life) that could not be made; epoch: from
+    1; layer: name of the layer where it shows first ("0", "1", ...), or "" where it is not in a
+    layer (data, loss).
+    """
+
+    def __init__(self, given: str, wanted: str = "", remedy: str = "", *, step: int = 0,
+                 epoch: int = 0, layer: str = "") -> None:
+        super().__init__(given, wanted, remedy)
+        self.step, self.epoch, self.layer = step, epoch, layer
+
+
+class DurabilityWarning(RuntimeWarning):
+    """A file is in its place, but a power failure now might bring the old one back."""
+
+
 class ConcurrencyError(FastbpError, RuntimeError):
     """Two threads want what only one can have at a time."""

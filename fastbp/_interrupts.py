@@ -9,34 +9,71 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+PATIENCE = 0.9
+"""Seconds after which a second Ctrl-C no longer waits: a callback may hang."""
+
+
+class Deferral:
+    """SIGINT held back; calling the object at an edge lets it through.
+
+    `rude` becomes True when somebody did not wait for an edge: what was under way is half done.
+    """
+
+    def __init__(self, previous: Any) -> None:
+        self.rude = False
+        self._previous = previous
+        self._pending: list[tuple[int, FrameType | None]] = []
+        self._since = 0.0
+        self._open = False
+
+    def hold(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT meanwhile."""
+        if self._open:
+            self._previous(number, frame)
+        elif not self._pending:
+            self._pending.append((number, frame))
+            self._since = time.monotonic()
+        elif time.monotonic() - self._since > PATIENCE:
+            self._pending.clear()
+            self.rude = True
+            self._previous(number, frame)
+
+    def __call__(self) -> None:
+        """An edge: a signal that has arrived takes effect."""
+        if self._pending:
+            number, frame = self._pending.pop()
+            self._previous(number, frame)
+
+    @contextlib.contextmanager
+    def lifted(self) -> Iterator[None]:
+        """Within the block signals act at once."""
+        self()
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+
 
 @contextlib.contextmanager
-def deferred_interrupts() -> Iterator[Callable[[], None]]:
-    """Hold SIGINT back inside the block; calling the yielded function lets it through.
+def deferred_interrupts() -> Iterator[Deferral]:
+    """Hold SIGINT back inside the block; calling what it yields lets it through.
 
     Only in the main thread, the only one that receives signals, and only where Python handles it.
     """
     previous: Any = signal.getsignal(signal.SIGINT)
+    deferral = Deferral(previous)
     if threading.current_thread() is not threading.main_thread() or not callable(previous):
-        yield lambda: None
+        yield deferral
         return
-    pending: list[tuple[int, FrameType | None]] = []
-
-    def hold(number: int, frame: FrameType | None) -> None:
-        pending.append((number, frame))
-
-    def let_through() -> None:
-        if pending:
-            number, frame = pending.pop()
-            previous(number, frame)
-
-    signal.signal(signal.SIGINT, hold)
+    signal.signal(signal.SIGINT, deferral.hold)
     try:
-        yield let_through
+        yield deferral
     finally:
         signal.signal(signal.SIGINT, previous)
-        let_through()
+        deferral()

@@ -14,6 +14,7 @@ from fastbp.kernels._instruction import HEADER, REALS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
     FLUSH,
+    HALTED,
     ITEMSIZE,
     JOB_WORDS,
     LABEL_COUNT,
@@ -145,9 +146,14 @@ class Program:
     belongs to the program, and `keep` ties an array's life to it.
     """
 
-    def __init__(self, dtype: Any, memory: Memory | None = None, *, flush: bool = False) -> None:
-        """flush: take subnormal numbers as zero (see _simd/control.py)."""
+    def __init__(self, dtype: Any, memory: Memory | None = None, *, flush: bool = False,
+                 halts: bool = False) -> None:
+        """flush: take subnormal numbers as zero (see _simd/control.py).
+
+        halts: a loss that is not finite ends the run: all that comes after it does nothing.
+        """
         self.dtype = np.dtype(dtype)
+        self.halts = halts
         self.memory = memory or Memory()
         # Rows in the order OP, TASKS, FIRST, WAIT, words (kernels/_instruction.py).
         self._rows: list[list[int]] = []
@@ -189,6 +195,16 @@ class Program:
     def size(self) -> int:
         """Instructions emitted so far."""
         return len(self._rows)
+
+    @property
+    def halted_word(self) -> int:
+        """Address of the word that an instruction sets to end the run."""
+        return self._job_address + 8 * HALTED
+
+    @property
+    def halted(self) -> bool:
+        """True where the last run ended early."""
+        return bool(self._job_words[HALTED])
 
     @property
     def scratch(self) -> tuple[int, int]:

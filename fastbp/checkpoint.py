@@ -1,27 +1,46 @@
-"""Arrays and text in one file that is always whole: the safetensors format, written durably.
+"""Arrays and text in one file that is always whole: the safetensors format, checked and durable.
 
 A file appears under its name only when all of it is on disk (write beside it, fsync, rename, fsync
 the folder), so whatever happens in between leaves the old one. Reading runs no code from the
 file: there is no pickle in it.
+
+The metadata holds a SHA-256 of the whole file, computed with zeros in the digest's own place.
+Other readers see one more text. Files of other writers have none and are read without it; in
+a file of ours it must be there and right, so that not one flipped bit passes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import secrets
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from fastbp._errors import CheckpointError
+from fastbp._errors import CheckpointError, DurabilityWarning
 
-__all__ = ["load", "save"]
+__all__ = ["encode", "load", "save", "write"]
 
 StrPath = str | os.PathLike[str]
+
+# Either entry in a file's metadata demands the other, so a bit flipped in one name is noticed.
+WRITER, DIGEST = "fastbp.writer", "fastbp.sha256"
+_VERSION = "1"
+# How the name of a file ends that is being written; a process killed then leaves one behind.
+PART = ".part"
+# How the names of arrays begin that belong to a training, not to the model, and the name of the
+# text about it (`training_state`).
+EXTRA = "training/"
+RECORD = "fastbp.training"
+_PLACEHOLDER = "0" * 64
+_LONGEST_HEADER = 100_000_000  # the format's own limit
+_BLOCK = 1 << 20
 
 
 def save(
@@ -36,25 +55,38 @@ def save(
     Raises:
         CheckpointError: an array's dtype has no place in the format.
         OSError: the file cannot be written; the old one is as it was.
+    Warns:
+        DurabilityWarning: the file is in its place, but its folder could not be synced.
     """
+    try:
+        data = encode(arrays, metadata)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error.given}", error.wanted) from error
+    write(path, data)
+
+
+def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The content of the file that `save` writes."""
     from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
-    target = Path(os.path.realpath(path))  # a link stays a link
     plain = {name: _contiguous(array) for name, array in arrays.items()}
+    texts = {**(metadata or {}), WRITER: _VERSION, DIGEST: _PLACEHOLDER}
     try:
-        data = to_bytes(plain, metadata=dict(metadata or {}))
+        data = to_bytes(plain, metadata=texts)
     except (SafetensorError, KeyError, TypeError) as error:
         kinds = sorted({str(array.dtype) for array in plain.values()})
         raise CheckpointError(
-            f"{target}: arrays of {', '.join(kinds)} and metadata cannot be stored ({error})",
+            f"arrays of {', '.join(kinds)} and metadata cannot be stored ({error})",
             "numeric arrays and texts",
         ) from error
-    _replace(target, data)
+    place = _digest_place(data[: 8 + int.from_bytes(data[:8], "little")])
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return b"".join((data[:place], digest, data[place + len(digest) :]))
 
 
 def load(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Read what `save` wrote: (arrays, metadata).
+    """Read what `save` or another writer of the format wrote: (arrays, metadata).
 
     Raises:
         CheckpointError: no such file, or one that is damaged or of another kind.
@@ -62,19 +94,57 @@ def load(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(os.fspath(path), framework="numpy") as file:
-            metadata = dict(file.metadata() or {})
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with Path(path).open("rb") as stream:
+            header = _header(stream)
+            place = _digest_place(header)
+            found = _digest(stream, header, place) if place >= 0 else ""
+            read = os.fstat(stream.fileno())
+            with safe_open(os.fspath(path), framework="numpy") as file:
+                metadata = dict(file.metadata() or {})
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        replaced = not os.path.samestat(read, os.stat(path))  # noqa: PTH116
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: no such file", "a saved model") from error
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({_reason(error)})") from error
-    except (SafetensorError, ValueError, TypeError, AttributeError) as error:
+    except (SafetensorError, ValueError, TypeError, AttributeError, MemoryError) as error:
         raise CheckpointError(
             f"{path}: damaged, or no safetensors file ({_reason(error)})",
             "a file written by fastbp or another safetensors writer",
         ) from error
+    if replaced:  # another process saved meanwhile: the digest may be that of the other file
+        return load(path)
+    writer, digest = metadata.pop(WRITER, None), metadata.pop(DIGEST, None)
+    if (writer or digest) and not (writer and digest and digest == found):
+        raise CheckpointError(f"{path}: damaged (its checksum does not fit)",
+                              "the file as fastbp wrote it", "take an older copy")
     return arrays, metadata
+
+
+def _header(stream: BinaryIO) -> bytes:
+    """The first bytes of a file: the header's size and the header."""
+    start = stream.read(8)
+    size = int.from_bytes(start, "little")
+    return start + stream.read(size) if size <= _LONGEST_HEADER else start
+
+
+def _digest_place(header: bytes) -> int:
+    """Where in the file the digest begins; -1 where there is none."""
+    # Within texts quotation marks are escaped, so this can only be the entry itself.
+    name = f'"{DIGEST}":"'.encode()
+    found = header.find(name)
+    return found + len(name) if found >= 0 else -1
+
+
+def _digest(stream: BinaryIO, header: bytes, place: int) -> str:
+    """SHA-256 of a file with zeros in the digest's place; the stream stands behind the header."""
+    end = place + len(_PLACEHOLDER)
+    state = hashlib.sha256(header[:place])
+    state.update(_PLACEHOLDER.encode())
+    state.update(header[end:])
+    while block := stream.read(_BLOCK):
+        state.update(block)
+    return state.hexdigest()
 
 
 def _contiguous(array: np.ndarray) -> np.ndarray:
@@ -88,9 +158,13 @@ def _reason(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
 
 
-def _replace(target: Path, data: bytes) -> None:
-    """Put `data` under the name `target`: all of it, on disk, or nothing."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+def write(path: StrPath, data: bytes) -> None:
+    """Put `data` under the name `path`: all of it, on disk, or nothing.
+
+    Raises and warns as `save`.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}{PART}")
     try:
         handle = os.open(
             part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666
@@ -99,7 +173,7 @@ def _replace(target: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(target)
+        os.replace(part, target)  # noqa: PTH105
     except BaseException:
         with contextlib.suppress(OSError):
             part.unlink()
@@ -121,6 +195,6 @@ def _sync_folder(target: Path) -> None:
         warnings.warn(
             f"{target}: written, but its folder could not be synced ({_reason(error)}); "
             "a power failure now may bring the old file back",
-            RuntimeWarning,
+            DurabilityWarning,
             stacklevel=4,
         )

@@ -43,14 +43,17 @@ class Graph(Network):
     Several inputs and outputs are passed as tuples, in the order of `input` and `output` calls.
     """
 
-    def input(self, shape: int | Sequence[int]) -> Node:
-        """A new input; `shape` is that of one sample."""
+    def input(self, shape: int | Sequence[int], *, scale: float = 1.0) -> Node:
+        """A new input; `shape` is that of one sample.
+
+        scale: a factor for all values, applied while they are read: 1/255 for uint8 images.
+        """
         self._refuse_if_built("input")
         size = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
         if not all(isinstance(s, (int, np.integer)) and s >= 1 for s in size):
             raise ShapeError(f"input of shape {shape!r}", "positive integers, without the batch")
         size = tuple(int(s) for s in size)
-        self.steps.append(Step(None, (), size))
+        self.steps.append(Step(None, (), size, _checked_scale(scale)))
         self.input_steps.append(len(self.steps) - 1)
         return Node(self, len(self.steps) - 1, size)
 
@@ -83,19 +86,20 @@ class Sequential(Network):
     Arguments:
         layers: fastbp layers, or any objects with forward(x) and backward(dy).
         input_shape: shape of one sample; needed only where the first layer does not tell it.
+        input_scale: a factor for all inputs, applied while they are read: 1/255 for uint8 images.
         dtype: float32 or float64, of everything in the network.
         seed: of the initial values and of dropout.
     """
 
     def __init__(self, layers: Sequence[Any], *, input_shape: int | Sequence[int] | None = None,
-                 dtype: Any = "float32", seed: int = 0) -> None:
+                 input_scale: float = 1.0, dtype: Any = "float32", seed: int = 0) -> None:
         super().__init__(dtype=dtype, seed=seed)
         layers = [x if isinstance(x, Layer) else PythonLayer(x) for x in layers]
         if not layers:
             raise ArgumentError("Sequential without layers", "at least one layer")
         shape = _first_shape(layers) if input_shape is None else input_shape
         size = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
-        self.steps.append(Step(None, (), size))
+        self.steps.append(Step(None, (), size, _checked_scale(input_scale)))
         self.input_steps.append(0)
         for layer in layers:
             if layer.inputs != 1:
@@ -104,6 +108,14 @@ class Sequential(Network):
             self._append(layer, (len(self.steps) - 1,))
         self.output_steps.append(len(self.steps) - 1)
         self.build()
+
+
+def _checked_scale(scale: float) -> float:
+    if isinstance(scale, bool) or not isinstance(scale, (int, float, np.number)) \
+            or not np.isfinite(scale) or scale == 0:
+        raise ArgumentError(f"a scale of {scale!r}", "a finite number other than 0",
+                            "1/255 is usual for uint8 images")
+    return float(scale)
 
 
 def _first_shape(layers: Sequence[Layer]) -> Shape:

@@ -40,6 +40,8 @@ LOSSES: dict[str, Loss] = {
         Loss("mean_squared_error", "matrix", classification=False),
         Loss("mean_absolute_error", "matrix", classification=False),
         Loss("huber", "matrix", classification=False, settings={"delta": 1.0}),
+        Loss("poisson_deviance", "matrix", classification=False),
+        Loss("pinball", "matrix", classification=False, settings={"quantile": 0.5}),
     )
 }
 

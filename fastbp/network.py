@@ -16,6 +16,7 @@ from fastbp._arena import Layout, allocate
 from fastbp._errors import ArgumentError, CheckpointError, DTypeError, ShapeError
 from fastbp._program import Operand
 from fastbp._turn import Turn
+from fastbp.emit.sparse import SparseRows
 from fastbp.layers.base import Layer, Shape
 
 if TYPE_CHECKING:
@@ -27,11 +28,15 @@ PREDICT_ROWS = 1024
 
 @dataclass(frozen=True)
 class Step:
-    """One value: the layer that makes it (None: an input), from which values, and its shape."""
+    """One value: the layer that makes it (None: an input), from which values, and its shape.
+
+    scale: what an input is multiplied by when it is read.
+    """
 
     layer: Layer | None
     inputs: tuple[int, ...]
     shape: Shape
+    scale: float = 1.0
 
     @property
     def size(self) -> int:
@@ -53,7 +58,7 @@ class Network:
         self.output_steps: list[int] = []
         self.built = False
         self.turn = Turn()
-        self._predictions: dict[int, Plan] = {}
+        self._predictions: dict[tuple[int, ...], Plan] = {}
 
     # ---- construction ---------------------------------------------------------------------
 
@@ -167,21 +172,23 @@ class Network:
 
     def predict(self, x: Any) -> Any:
         """Outputs in test mode for samples x (N, ...): an array, or a tuple for several outputs."""
-        from fastbp.planner import Plan, as_batch
+        from fastbp.batches import as_batch
+        from fastbp.planner import Plan
 
         self.build()
         inputs = as_batch(self, x)
-        count = len(inputs[0])
+        count, sparse = len(inputs[0]), [isinstance(x, SparseRows) for x in inputs]
         outputs = tuple(np.empty((count, *self.steps[i].shape), self.dtype)
                         for i in self.output_steps)
         for begin in range(0, count, PREDICT_ROWS):
             rows = min(PREDICT_ROWS, count - begin)
             with self.turn:
-                plan = self._predictions.get(rows)
+                key = (rows, *sparse)
+                plan = self._predictions.get(key)
                 if plan is None:
                     if len(self._predictions) > 8:
                         self._predictions.clear()
-                    plan = self._predictions[rows] = Plan(self, rows, training=False)
+                    plan = self._predictions[key] = Plan(self, rows, training=False, sparse=sparse)
                     plan.emit_inputs()
                     plan.emit_forward()
                 plan.set_inputs([a[begin : begin + rows] for a in inputs])
@@ -221,6 +228,7 @@ class Network:
                                       "layers of fastbp only", "save net.state_dict() instead")
             kind = type(step.layer).__name__ if step.layer else None
             steps.append({"layer": kind, "inputs": step.inputs, "shape": step.shape,
+                          "scale": step.scale,
                           "config": step.layer.config() if step.layer else {}})
         return {"format": 1, "dtype": str(self.dtype), "seed": self.seed, "steps": steps,
                 "outputs": self.output_steps}
@@ -240,11 +248,12 @@ def load(path: str | PathLike[str]) -> Network:
     arrays, metadata = checkpoint.load(path)
     try:
         description = json.loads(metadata.pop("fastbp"))
+        metadata.pop(checkpoint.RECORD, None)
         network = Network(dtype=description["dtype"], seed=description["seed"])
         for step in description["steps"]:
             if step["layer"] is None:
                 network.input_steps.append(len(network.steps))
-                network.steps.append(Step(None, (), tuple(step["shape"])))
+                network.steps.append(Step(None, (), tuple(step["shape"]), step.get("scale", 1.0)))
             elif step["layer"] not in layers.__all__:
                 raise KeyError(step["layer"])
             else:
@@ -252,7 +261,9 @@ def load(path: str | PathLike[str]) -> Network:
                 network._append(layer, tuple(step["inputs"]))
         network.output_steps.extend(description["outputs"])
         network.metadata = metadata
-        network.load_state_dict(arrays)
+        # A training's checkpoint holds more than the model.
+        network.load_state_dict({name: array for name, array in arrays.items()
+                                 if not name.startswith(checkpoint.EXTRA)})
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{path}: not a fastbp model ({type(error).__name__}: {error})",
                               "a file written by net.save") from error

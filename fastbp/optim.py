@@ -60,12 +60,11 @@ class Optimizer:
             count: how many steps the table is for.
             lrs: learning rate of each of these steps, float64 (count,).
         Returns:
-            float64 (count, 4): lr, c1, c2, 0 for each step, where c1 and c2 undo the start of
-            Adam's running means at zero (1 for the other optimizers).
+            float64 (count, 4): lr, c1, c2, 1 for each step, where c1 and c2 undo the start of
+            Adam's running means at zero (1 for the other optimizers) and 1 leaves the decay alone.
         """
         table = np.ones((count, update.RATES))
         table[:, 0] = lrs
-        table[:, 3] = 0.0
         if self.kind in (update.ADAM, update.ADAMW):
             steps = range(first_step + 1, first_step + count + 1)
             table[:, 1:3] = [self.corrections(step) for step in steps]

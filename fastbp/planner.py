@@ -21,28 +21,28 @@ from typing import Any
 import numpy as np
 
 from fastbp._arena import address_of, allocate, padded
-from fastbp._errors import ArgumentError, ShapeError
+from fastbp._errors import ArgumentError
 from fastbp._program import Operand, Program
 from fastbp.emit.affine import Producer
 from fastbp.emit.gemm import Finish, can_update_in_place
 from fastbp.emit.reduce import emit_add, emit_clip_scale, emit_gather_rows, emit_scale
+from fastbp.emit.sparse import KINDS, SparseInput, SparseRows
 from fastbp.emit.update import emit_update
+from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.gemm import UPDATE
-from fastbp.kernels.reduce import FLOAT32, FLOAT64, GATHER_ROWS, UINT8
+from fastbp.kernels.reduce import GATHER_ROWS
 from fastbp.layers import Affine, Layer
 from fastbp.layers.activations import Activation
 from fastbp.layers.base import Shape
 from fastbp.network import Network, consumers
-
-KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(np.uint8): UINT8}
 
 
 @dataclass(frozen=True)
 class Update:
     """An optimizer at work on a network: what the update instructions need.
 
-    hyper: constants for weights and, without decay, for all else; rates: see kernels/update.py;
-    cell: the clipping factor.
+    hyper: constants for weights and, without decay, for all else; rates: see kernels/update.py, a
+    row for each step of a run; cell: the clipping factor.
     """
 
     kind: int
@@ -58,12 +58,18 @@ class Plan:
     """Programs and memory of one network for one number of rows."""
 
     def __init__(self, network: Network, rows: int, *, training: bool, update: Update | None = None,
-                 step_cell: np.ndarray | None = None) -> None:
+                 step_cell: np.ndarray | None = None, halts: bool = False,
+                 sparse: Sequence[bool] = ()) -> None:
+        """halts: a loss that is not finite ends a run before parameters change (`halted`).
+
+        sparse: for each input, whether it comes as `SparseRows`; default: none does.
+        """
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.dtype, self.seed = network.dtype, network.seed
         self._end_turn = network.turn.release
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
-        self.program = Program(self.dtype, flush=True)
+        self._halts = halts
+        self.program = Program(self.dtype, flush=True, halts=halts)
         self.segments: list[Program | Callable[[], None]] = [self.program]
         self.values: dict[int, Operand] = {}
         self.saved: dict[int, Any] = {}
@@ -71,6 +77,10 @@ class Plan:
         self.sums: dict[int, Operand] = {}
         self._arrays: dict[int, np.ndarray] = {}
         self.sources: list[tuple[Program, int]] = []
+        self._sparse = {step: SparseInput(rows, network.steps[step].size)
+                        for step, is_sparse in zip(network.input_steps, sparse, strict=False)
+                        if is_sparse}
+        self._readers: dict[int, list[tuple[Program, int, Instruction]]] = {}
         self._updated: set[str] = set()
         self._uses = consumers(network)
         self._fused = _fused_activations(network, self._uses)
@@ -122,6 +132,15 @@ class Plan:
         """Which value a step's input is (a fused activation's is its affine layer's)."""
         source = self.network.steps[node].inputs[place]
         return self._alias.get(source, source)
+
+    def sparse_input_of(self, node: int) -> SparseInput | None:
+        """A step's input where it is sparse."""
+        return self._sparse.get(self.network.steps[node].inputs[0])
+
+    def reads_sparse(self, node: int, row: int, instruction: Instruction) -> None:
+        """The instruction at `row` of the current program reads the step's sparse input."""
+        source = self.network.steps[node].inputs[0]
+        self._readers.setdefault(source, []).append((self.program, row, instruction))
 
     def input_of(self, node: int, place: int = 0) -> Operand:
         """The matrix of a step's input."""
@@ -240,7 +259,7 @@ class Plan:
 
     def call(self, function: Callable[[], None]) -> None:
         """Run Python code here: the program is split around it."""
-        self.program = Program(self.dtype, flush=True)
+        self.program = Program(self.dtype, flush=True, halts=self._halts)
         self.segments += [function, self.program]
 
     @property
@@ -251,15 +270,20 @@ class Plan:
     def emit_inputs(self, index: int = 0) -> None:
         """Gather each input's rows, by the int64 index at an address or consecutive ones."""
         for number, step in enumerate(self.network.input_steps):
+            if step in self._sparse:
+                continue
             value = self.new_value(step)
             emit_gather_rows(self.program, value, value, KINDS[self.dtype], index=index,
-                             overlap=number > 0)
+                             scale=self.network.steps[step].scale, overlap=number > 0)
             self.sources.append((self.program, self.program.size - 1))
 
     def emit_forward(self) -> None:
         """All layers in order."""
         for node, step in enumerate(self.network.steps):
             if step.layer is not None and node not in self._alias:
+                if not isinstance(step.layer, Affine) and self._sparse.keys() & set(step.inputs):
+                    raise ArgumentError(f"{step.layer!r} on a sparse input",
+                                        "an Affine layer first", "pass x.toarray()")
                 step.layer.emit_forward(self, node)
 
     def emit_backward(self, output_gradients: dict[int, Operand]) -> None:
@@ -273,12 +297,24 @@ class Plan:
 
     # ---- running ---------------------------------------------------------------------------------
 
-    def set_inputs(self, arrays: Sequence[np.ndarray], index: int = 0) -> None:
-        """Where `emit_inputs` gathers from: matrices (n, size) of float32, float64 or uint8."""
-        for (program, row), x in zip(self.sources, arrays, strict=True):
+    def set_inputs(self, arrays: Sequence[np.ndarray | SparseRows], index: int = 0) -> None:
+        """Where a run finds its inputs: matrices (n, size) of float32, float64 or uint8, or CSR."""
+        dense = []
+        for step, x in zip(self.network.input_steps, arrays, strict=True):
+            if isinstance(x, SparseRows):
+                for program, row, instruction in self._readers[step]:
+                    program.set(row, instruction, **x.words(index))
+            else:
+                dense.append(x)
+        for (program, row), x in zip(self.sources, dense, strict=True):
             item = x.itemsize
             program.set(row, GATHER_ROWS, source=address_of(x), row_step=x.strides[0] // item,
                         col_step=x.strides[1] // item, index=index, kind=KINDS[x.dtype])
+
+    @property
+    def halted(self) -> bool:
+        """True where a loss that was not finite ended the last run."""
+        return any(isinstance(segment, Program) and segment.halted for segment in self.segments)
 
     def run(self, steps: int) -> bool:
         """Run all segments; more than one step only where `is_compiled`.
@@ -291,6 +327,8 @@ class Plan:
                 if isinstance(segment, Program):
                     if not segment.run(steps):
                         return False
+                    if segment.halted:
+                        break
                 else:
                     segment()
             return True
@@ -318,35 +356,3 @@ def _reached_by_parameters(network: Network) -> list[bool]:
         own = step.layer is not None and bool(step.layer.parameter_list())
         reached.append(own or any(reached[i] for i in step.inputs))
     return reached
-
-
-def as_batch(network: Network, x: Any) -> list[np.ndarray]:
-    """Inputs as matrices (N, size) of a dtype that the gather instruction converts."""
-    given = x if isinstance(x, (tuple, list)) and len(network.input_steps) > 1 else (x,)
-    if len(given) != len(network.input_steps):
-        raise ArgumentError(f"{len(given)} inputs", f"{len(network.input_steps)}, as a tuple")
-    arrays = [_as_rows(a, network.steps[i].shape, network.dtype)
-              for a, i in zip(given, network.input_steps, strict=True)]
-    if len({len(a) for a in arrays}) > 1:
-        raise ShapeError(f"inputs with {[len(a) for a in arrays]} samples", "equal numbers")
-    return arrays
-
-
-def _as_rows(x: Any, shape: Shape, dtype: np.dtype) -> np.ndarray:
-    array = np.asarray(x)
-    size = math.prod(shape)
-    if array.ndim < 2 and not (array.ndim == 1 and size == 1):
-        raise ShapeError(f"x with shape {array.shape}", f"(N, {', '.join(map(str, shape))})",
-                         "one sample is x[None]")
-    if array.size != len(array) * size:
-        raise ShapeError(f"x with shape {array.shape}: {array.size // max(len(array), 1)} features",
-                         f"(N, {', '.join(map(str, shape))})")
-    if array.dtype not in KINDS:
-        if array.dtype.kind not in "biuf":
-            raise ArgumentError(f"x of dtype {array.dtype}", "numbers", "convert the columns first")
-        array = array.astype(dtype)
-    if array.ndim != 2:
-        array = array.reshape(len(array), size)
-    if not array.flags.aligned or any(s % array.itemsize for s in array.strides):
-        array = np.ascontiguousarray(array)
-    return array

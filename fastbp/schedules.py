@@ -237,8 +237,8 @@ class Plateau(Schedule):
 
 
 def is_better(value: float, best: float | None, min_delta: float, *, larger: bool) -> bool:
-    """Whether `value` improves on `best` by more than `min_delta`; NaN never does."""
-    if math.isnan(value):
+    """Whether `value` improves on `best` by more than `min_delta`; NaN and infinities never do."""
+    if not math.isfinite(value):
         return False
     if best is None:
         return True

@@ -56,10 +56,15 @@ def check_lengths(inputs: Sequence[np.ndarray], targets: Sequence[Target]) -> No
                              "equal numbers")
 
 
-def accuracy(output: np.ndarray, target: Target) -> float:
-    """Share of right answers: the largest logit, or for single logits their sign."""
+def accuracy(output: np.ndarray, target: Target, weights: np.ndarray | None = None) -> float:
+    """Share of right answers: the largest logit, or for single logits their sign.
+
+    weights: (N,) of the samples, or None for equal ones.
+    """
     if target.is_labels:
-        return float(np.mean(output.argmax(axis=1) == target.array))
-    if output.shape[1] == 1:
-        return float(np.mean((output > 0) == (target.array > 0.5)))
-    return float(np.mean(output.argmax(axis=1) == target.array.argmax(axis=1)))
+        right = output.argmax(axis=1) == target.array
+    elif output.shape[1] == 1:
+        right = ((output > 0) == (target.array > 0.5))[:, 0]
+    else:
+        right = output.argmax(axis=1) == target.array.argmax(axis=1)
+    return float(np.average(right, weights=weights))

@@ -1,8 +1,9 @@
-"""Training: plans for each batch size, epochs in chunks of steps, history and callbacks."""
+"""Training: plans for each batch size, single steps, and fits (`fastbp.fitting`)."""
 
 from __future__ import annotations
 
-import time
+import math
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,17 +14,13 @@ from fastbp import losses as loss_table
 from fastbp import ops, optim, schedules
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._errors import ArgumentError, DataError
-from fastbp._interrupts import deferred_interrupts
+from fastbp.fitting import CHUNK_STEPS, Fit
 from fastbp.history import History
 from fastbp.network import Network
-from fastbp.planner import Plan, Update, as_batch
-from fastbp.targets import Target, accuracy, check_lengths
+from fastbp.planner import Plan, Update
+from fastbp.samples import Samples
+from fastbp.targets import accuracy
 from fastbp.training_plan import TrainingPlan
-
-# Steps of one call into compiled code: at most so many, and about so many seconds, so that Ctrl-C,
-# callbacks and progress are never far away.
-CHUNK_STEPS = 1024
-CHUNK_SECONDS = 0.05
 
 
 class _Repeat(NamedTuple):
@@ -50,15 +47,20 @@ class Trainer:
         schedule: schedules.Schedule that multiplies the learning rate; None leaves it.
         clip_norm: largest norm of the whole gradient; None: no clipping.
         seed: of the order of samples.
+        check_finite: `fit` raises NonFiniteError, before the step that cannot be made, where a loss
+        or parameters are NaN or infinite; False: it goes on.
 
-    Attributes: network, optimizer, step_count (steps made so far), stop (set it to end a fit after
-    the epoch).
+    Attributes: network, optimizer, step_count (steps made so far); for callbacks: stop (set it to
+    end a fit after the epoch), stop_now (after the step), checkpoint_wanted (set it to have
+    `callbacks.Checkpoint` save), history and epochs (of the fit under way), resumed (whether
+    it continues a checkpoint); finished (whether the last fit made all its epochs, or `stop`
+    ended it).
     """
 
     def __init__(self, network: Network, loss: Any = "softmax_cross_entropy",
                  optimizer: optim.Optimizer | str = "adam", *,
                  schedule: schedules.Schedule | None = None, clip_norm: float | None = None,
-                 seed: int = 0) -> None:
+                 seed: int = 0, check_finite: bool = True) -> None:
         if not isinstance(network, Network):
             raise ArgumentError(f"Trainer of a {type(network).__name__}", "a Sequential or Graph")
         network.build()
@@ -75,10 +77,11 @@ class Trainer:
         if clip_norm is not None and not clip_norm > 0:
             raise ArgumentError(f"clip_norm={clip_norm!r}", "a number above 0, or None")
         self.clip_norm = clip_norm
-        self.seed = seed
+        self.seed, self.check_finite = seed, check_finite
         self.step_count = 0
-        self.stop = False
-        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self.stop = self.stop_now = self.checkpoint_wanted = self.finished = False
+        self.current: Fit | None = None
+        self.bits = np.random.PCG64(seed)
         size = network.layout.size
         self.slots = tuple(allocate(size, network.dtype) for _ in range(optimizer.slots))
         hyper, plain = optimizer.hyper(), optimizer.hyper()
@@ -96,26 +99,30 @@ class Trainer:
 
     # ---- single steps ---------------------------------------------------------------------
 
-    def train_step(self, x: Any, y: Any) -> float:
+    def train_step(self, x: Any, y: Any, sample_weight: Any = None) -> float:
         """One step on one batch; the loss before the step.
 
         x: samples (N, ...); y: labels (N,) or a matrix (N, C), by the loss. Tuples for
-        several inputs or outputs. The learning rate is the optimizer's own, without schedule.
+        several inputs or outputs. sample_weight: (N,), of at least 0; the loss is then the
+        weighted mean. The learning rate is the optimizer's own, without schedule.
+        With `check_finite` a loss that is not finite is returned, and no step is made.
         """
         known = self._repeat
-        if known is not None and type(x) is np.ndarray and type(y) is np.ndarray \
-                and known.signature == _signature(x, y):
+        if known is not None and sample_weight is None and type(x) is np.ndarray \
+                and type(y) is np.ndarray and known.signature == _signature(x, y):
             loss = self._again(known, address_of(x), address_of(y))
             if loss is not None:
                 return loss
-        inputs, targets = self._batch(x, y)
-        plan = self._plan(len(inputs[0]), targets, self._update)
-        loss = float(self._run(plan, inputs, targets, np.full(1, self.optimizer.lr))[0])
+        samples = self._samples(x, y, sample_weight)
+        plan = self.plan_of(samples, len(samples))
+        loss = float(self.run_steps(plan, samples, np.full(1, self.optimizer.lr))[0])
+        if self.check_finite and not math.isfinite(loss):
+            self.step_count -= 1
         # Only what was used as it lies can be used again by its address alone.
         as_it_lies = (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
-                      and address_of(inputs[0]) == address_of(x)
-                      and address_of(targets[0].array) == address_of(y))
-        rebind = plan.rebinder(inputs, targets) if as_it_lies else None
+                      and sample_weight is None and address_of(samples.inputs[0]) == address_of(x)
+                      and address_of(samples.targets[0].array) == address_of(y))
+        rebind = plan.rebinder(samples.inputs, samples.targets) if as_it_lies else None
         self._repeat = rebind and _Repeat(_signature(x, y), plan.plan, rebind)
         return loss
 
@@ -132,161 +139,163 @@ class Trainer:
         known.rebind(x, y)
         if not known.plan.run(1):
             return None
-        self.step_count += 1
-        return self._loss_words[0]
+        loss: float = self._loss_words[0]
+        if loss - loss == 0.0 or not self.check_finite:
+            self.step_count += 1
+        return loss
 
-    def gradients(self, x: Any, y: Any) -> tuple[float, dict[str, np.ndarray]]:
+    def gradients(self, x: Any, y: Any, sample_weight: Any = None
+                  ) -> tuple[float, dict[str, np.ndarray]]:
         """(loss, gradients by the parameters' names) of one batch; nothing is changed.
 
         The arrays are the network's own views (`network.gradients`), overwritten by the next call.
         """
-        inputs, targets = self._batch(x, y)
-        plan = self._plan(len(inputs[0]), targets, None)
-        plan.set_batch(inputs, targets)
+        samples = self._samples(x, y, sample_weight)
+        self.run_gradients(samples, len(samples))
+        return float(self._step_losses[:, 0].sum()), self.network.gradients
+
+    def run_gradients(self, samples: Samples, rows: int, index: int = 0) -> TrainingPlan:
+        """The plan after a forward and a backward pass over a batch; nothing else is changed.
+
+        rows: the batch's size; index: address of the samples' numbers, 0: in order.
+        """
+        plan = self._plan(samples, rows, None)
+        plan.set_batch(samples.inputs, samples.targets, index, samples.weights)
         self._step_cell[0] = self.step_count
         saved = {name: view.copy() for name, view in self.network.buffers.items()}
         plan.plan.run(1)
         for name, view in self.network.buffers.items():
             view[...] = saved[name]
-        return float(self._step_losses[:, 0].sum()), self.network.gradients
+        return plan
 
-    def _batch(self, x: Any, y: Any) -> tuple[list[np.ndarray], list[Target]]:
-        inputs = as_batch(self.network, x)
-        given = y if isinstance(y, (tuple, list)) and len(self.losses) > 1 else (y,)
-        if len(given) != len(self.losses):
-            raise ArgumentError(f"{len(given)} targets", f"{len(self.losses)}, as a tuple")
-        targets = [Target.of(value, loss, self.network.steps[step].size, self.network.dtype)
-                   for value, loss, step in zip(given, self.losses, self.network.output_steps,
-                                                strict=True)]
-        check_lengths(inputs, targets)
-        return inputs, targets
+    def _samples(self, x: Any, y: Any, sample_weight: Any) -> Samples:
+        return Samples.of(self.network, self.losses, x, y, sample_weight)
 
-    def _plan(self, rows: int, targets: list[Target], update: Update | None) -> TrainingPlan:
-        key = (rows, tuple(t.is_labels for t in targets), update is not None)
+    def _plan(self, samples: Samples, rows: int, update: Update | None) -> TrainingPlan:
+        is_labels = tuple(target.is_labels for target in samples.targets)
+        weighted = samples.weights is not None
+        key = (rows, is_labels, samples.is_sparse, weighted, update is not None)
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) > 8:
                 self._plans.clear()
             plan = Plan(self.network, rows, training=True, update=update,
-                        step_cell=self._step_cell)
-            found = self._plans[key] = TrainingPlan(plan, self.losses, targets, self._step_losses)
+                        step_cell=self._step_cell, sparse=samples.is_sparse,
+                        halts=self.check_finite and update is not None)
+            found = self._plans[key] = TrainingPlan(plan, self.losses, samples.targets,
+                                                    self._step_losses, weighted=weighted)
         return found
 
-    def _run(self, plan: TrainingPlan, inputs: list[np.ndarray], targets: list[Target],
-             lrs: np.ndarray, index: int = 0) -> np.ndarray:
-        """len(lrs) steps from the index at an address; their losses (valid until the next run)."""
+    def plan_of(self, samples: Samples, rows: int) -> TrainingPlan:
+        """The program of a training step on so many rows of these samples."""
+        return self._plan(samples, rows, self._update)
+
+    def run_steps(self, plan: TrainingPlan, samples: Samples, lrs: np.ndarray,
+                  index: int = 0) -> np.ndarray:
+        """len(lrs) steps from the index at an address; their losses, float64 (len(lrs),).
+
+        With `check_finite` the first loss that is not finite is the last that means something:
+        neither its step nor a later one is made.
+        """
         count = len(lrs)
         self._repeat = None
         self._update.rates[:count] = self.optimizer.rates(self.step_count, count, lrs)
         self._step_cell[0] = self.step_count
-        plan.set_batch(inputs, targets, index)
+        plan.set_batch(samples.inputs, samples.targets, index, samples.weights)
         plan.plan.run(count)
         self.step_count += count
-        return self._step_losses[:, :count].sum(axis=0)
+        losses = self._step_losses[0, :count].copy()
+        for more in self._step_losses[1:, :count]:
+            losses += more
+        return losses
 
     # ---- epochs -------------------------------------------------------------------------------
 
     def fit(self, x: Any, y: Any, *, epochs: int = 10, batch_size: int = 32,
-            validation_data: tuple[Any, Any] | None = None,
+            sample_weight: Any = None, validation_data: tuple[Any, ...] | None = None,
             callbacks: Sequence[hooks.Callback] = (), progress: bool = False,
-            shuffle: bool = True) -> History:
+            shuffle: bool = True, resume: str | os.PathLike[str] | None = None) -> History:
         """Train for some epochs.
 
         Arguments:
             x, y: samples and targets as for `train_step`, all of them.
             epochs, batch_size: the last batch of an epoch may be smaller.
-            validation_data: (x, y), evaluated after each epoch.
+            sample_weight: (N,), of at least 0: losses and gradients are weighted means.
+            validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch.
             callbacks: hooks (fastbp.callbacks). progress: show a bar (nothing where stderr is no
             terminal).
             shuffle: a new order in each epoch.
+            resume: a file of `callbacks.Checkpoint`, or its folder: the newest whole file there,
+            and a fresh start if it has none. Network, trainer, data and the other arguments
+            must be those of the checkpoint's fit, which then goes on bit by bit as if it had
+            never stopped, for any number of threads.
         Returns:
             The history: rows with epoch, loss, lr, seconds, samples_per_second and, with
-            validation data, val_loss and val_accuracy.
+            validation data, val_loss and val_accuracy; of a resumed fit from its beginning.
+        Raises:
+            NonFiniteError: a loss or parameters are not finite (`check_finite`). Parameters are
+            those before that step; running statistics may have seen its batch.
+            CheckpointError: `resume` cannot be read or belongs to another training.
         Ctrl-C raises KeyboardInterrupt at the edge of a step, within a fraction of a second.
         """
-        inputs, targets = self._batch(x, y)
-        rows = len(inputs[0])
+        samples = self._samples(x, y, sample_weight)
+        rows = len(samples)
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ArgumentError(f"{name}={value!r}", "an integer of 1 or more")
         if rows == 0:
             raise DataError("x has no samples", "at least one")
-        batch_size = min(int(batch_size), rows)
         active = [*callbacks, *([hooks.Progress(epochs)] if progress else [])]
-        history, self.stop = History(), False
-        first_step = self.step_count
-        for hook in active:
-            hook.on_fit_begin(self)
+        fit = Fit(self, samples, epochs=int(epochs), batch_size=min(int(batch_size), rows),
+                  shuffle=shuffle, validation=validation_data, hooks=active)
+        self.stop = self.stop_now = self.checkpoint_wanted = self.finished = False
+        if resume is not None:
+            fit.resume(resume)
+        self.current = fit
         try:
-            for epoch in range(1, epochs + 1):
-                for hook in active:
-                    hook.on_epoch_begin(self, epoch)
-                with deferred_interrupts() as at_step_edge:
-                    row = self._epoch(inputs, targets, batch_size, shuffle, first_step, epochs,
-                                      at_step_edge)
-                row = {"epoch": epoch, **row}
-                if validation_data is not None:
-                    scores = self.evaluate(*validation_data)
-                    row.update({f"val_{name}": value for name, value in scores.items()})
-                self.schedule.epoch_end(row)
-                history.append(row)
-                for hook in active:
-                    hook.on_epoch_end(self, row)
-                if self.stop:
-                    break
+            return fit.run()
         finally:
-            for hook in active:
-                hook.on_fit_end(self)
-        return history
+            self.current, self.finished = None, fit.finished
 
-    def _epoch(self, inputs: list[np.ndarray], targets: list[Target], batch_size: int,
-               shuffle: bool, first_step: int, epochs: int,
-               at_step_edge: Callable[[], None]) -> dict[str, float]:
-        """One pass over the samples: a row of the history."""
-        rows = len(inputs[0])
-        full, rest = divmod(rows, batch_size)
-        begin = time.perf_counter()
-        order = self._rng.permutation(rows) if shuffle else np.arange(rows)
-        order = np.ascontiguousarray(order, np.int64)
-        steps = full + (rest > 0)
-        factors = self.schedule.factors(self.step_count - first_step, steps, steps, epochs)
-        lrs = self.optimizer.lr * factors
-        plan = self._plan(batch_size, targets, self._update)
-        total, done, chunk = 0.0, 0, 1
-        while done < full:
-            chunk = min(chunk, full - done, CHUNK_STEPS) if plan.plan.is_compiled else 1
-            start = time.perf_counter()
-            values = self._run(plan, inputs, targets, lrs[done : done + chunk],
-                               address_of(order) + 8 * done * batch_size)
-            total += float(values.sum()) * batch_size
-            done += chunk
-            per_step = (time.perf_counter() - start) / chunk
-            chunk = max(1, min(2 * chunk, int(CHUNK_SECONDS / max(per_step, 1e-9))))
-            at_step_edge()
-        if rest:
-            values = self._run(self._plan(rest, targets, self._update), inputs, targets,
-                               lrs[full:], address_of(order) + 8 * full * batch_size)
-            total += float(values[0]) * rest
-        seconds = time.perf_counter() - begin
-        return {"loss": total / rows, "lr": float(lrs[-1]), "seconds": seconds,
-                "samples_per_second": rows / seconds}
+    @property
+    def history(self) -> History:
+        """Of the fit under way."""
+        return self._current.history
+
+    @property
+    def epochs(self) -> int:
+        """How many the fit under way is to make."""
+        return self._current.epochs
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the fit under way continues a checkpoint."""
+        return self._current.resumed
+
+    @property
+    def _current(self) -> Fit:
+        if self.current is None:
+            raise ArgumentError("no fit is under way", "use within a callback")
+        return self.current
 
     # ---- results ------------------------------------------------------------------------------
 
-    def evaluate(self, x: Any, y: Any) -> dict[str, float]:
-        """Loss in test mode, and accuracy for classification."""
-        inputs, targets = self._batch(x, y)
-        if not len(inputs[0]):
+    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
+        """Loss in test mode, and accuracy for classification; weighted means with weights (N,)."""
+        samples = self._samples(x, y, sample_weight)
+        if not len(samples):
             raise DataError("x has no samples", "at least one")
+        inputs = samples.inputs
         outputs = self.network.predict(tuple(inputs) if len(inputs) > 1 else inputs[0])
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         scores = {"loss": 0.0}
-        for output, target, loss in zip(outputs, targets, self.losses, strict=True):
+        for output, target, loss in zip(outputs, samples.targets, self.losses, strict=True):
             flat = output.reshape(len(output), -1)
-            value, _ = getattr(ops, loss.name)(flat, target.array, **loss.settings)
+            value, _ = getattr(ops, loss.name)(flat, target.array, sample_weight=samples.weights,
+                                               **loss.settings)
             scores["loss"] += float(value)
             if loss.classification and "accuracy" not in scores:
-                scores["accuracy"] = accuracy(flat, target)
+                scores["accuracy"] = accuracy(flat, target, samples.weights)
         return scores
 
     def predict(self, x: Any) -> Any:

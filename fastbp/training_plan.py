@@ -10,6 +10,7 @@ import numpy as np
 from fastbp._arena import address_of, allocate
 from fastbp._program import Operand
 from fastbp.emit import losses as emit_losses
+from fastbp.emit.losses import MEAN, Penalty, Reduction
 from fastbp.emit.reduce import emit_gather_labels, emit_gather_rows
 from fastbp.kernels.reduce import GATHER_LABELS, GATHER_ROWS
 from fastbp.losses import Loss
@@ -21,16 +22,23 @@ class TrainingPlan:
     """A plan with losses and, where it has an update, the optimizer's step.
 
     step_losses: (outputs, steps) float64; step s of a run leaves its losses in column s.
+    weighted: `set_batch` also says where a weight for each sample is.
+    reduction: how a batch's losses become one number and one gradient.
+    penalty: this times the weights' decay of the step (the last column of the update's rates)
+    times the squared norm of the weights before the step joins the first output's loss.
     """
 
     def __init__(self, plan: Plan, losses: Sequence[Loss], targets: Sequence[Target],
-                 step_losses: np.ndarray) -> None:
+                 step_losses: np.ndarray, *, weighted: bool = False,
+                 reduction: Reduction = MEAN, penalty: float = 0.0) -> None:
         self.plan = plan
         self._step_losses = step_losses
         self._labels: list[np.ndarray] = []
         self._sources: list[tuple[Any, int, bool]] = []
         plan.emit_inputs()
         batches = [self._emit_target(t) for t in targets]
+        weights = self._emit_weights() if weighted else 0
+        norms = self._emit_penalty(penalty)
         plan.emit_forward()
         gradients: dict[int, Operand] = {}
         for number, loss in enumerate(losses):
@@ -39,7 +47,8 @@ class TrainingPlan:
             dlogits = plan.new(logits.cols)
             emit = getattr(emit_losses, f"emit_{loss.name}")
             emit(plan.program, dlogits, logits, batches[number],
-                 address_of(step_losses[number]), **loss.settings)
+                 address_of(step_losses[number]), weights=weights, reduction=reduction,
+                 penalty=norms if number == 0 else None, **loss.settings)
             gradients[node] = dlogits
         plan.emit_backward(gradients)
         plan.emit_update()
@@ -59,18 +68,41 @@ class TrainingPlan:
         self._sources.append((plan.program, plan.program.size - 1, target.is_labels))
         return place
 
+    def _emit_weights(self) -> int:
+        """Address of the batch's weights."""
+        plan = self.plan
+        weights = Operand(plan.new_vector(plan.rows), plan.rows, 1, 1)
+        emit_gather_rows(plan.program, weights, weights, KINDS[plan.dtype], overlap=True)
+        self._weight_source = plan.program, plan.program.size - 1
+        return weights.address
+
+    def _emit_penalty(self, factor: float) -> Penalty | None:
+        """The squared norm of all weights that decay, taken while the batch is gathered."""
+        plan, update = self.plan, self.plan.update
+        if not factor or update is None:
+            return None
+        return emit_losses.emit_penalty(
+            plan.program, address_of(plan.network.values), plan.network.decay_size,
+            address_of(update.rates), factor, overlap=True)
+
     def set_batch(self, inputs: Sequence[np.ndarray], targets: Sequence[Target],
-                  index: int = 0) -> None:
+                  index: int = 0, weights: np.ndarray | None = None) -> None:
         """Where the next run takes its samples from, by the int64 index at an address (0: in
         order).
 
         It begins this thread's turn with the network, the run ends it. ConcurrencyError where
         another thread is at a step.
+        weights: (N,) float32 or float64, in a plan that is `weighted`.
         """
         turn = self.plan.network.turn
         if not (turn.is_mine() or turn.take(False)):
             turn.ask()
         self.plan.set_inputs(inputs, index)
+        if weights is not None:
+            program, row = self._weight_source
+            program.set(row, GATHER_ROWS, source=address_of(weights), index=index,
+                        row_step=weights.strides[0] // weights.itemsize, col_step=1,
+                        kind=KINDS[weights.dtype])
         for (program, row, is_labels), target in zip(self._sources, targets, strict=True):
             y = target.array
             program.require_labels(0, 0, 0)  # `Target` has looked

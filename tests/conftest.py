@@ -39,6 +39,7 @@ KERNEL_FILES = {
     "test_reduce",
     "test_simd",
     "test_softmax",
+    "test_sparse",
     "test_transcendental",
     "test_update",
 }

@@ -82,7 +82,7 @@ def test_order_is_write_sync_rename_sync(path, monkeypatch):
         monkeypatch.setattr(module, name, call)
 
     record(os, "fsync")
-    record(checkpoint.Path, "replace")
+    record(os, "replace")
     checkpoint.save(path, {"w": BASE})
     assert calls == ["fsync", "replace", "fsync"]
 

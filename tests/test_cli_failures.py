@@ -39,7 +39,7 @@ def test_signals_keep_the_model_so_far(number, status, folder):
         out, err = process.communicate(timeout=60)
     assert process.returncode == status
     assert re.search(r"^fastbp: error: interrupted after \d+ of 100000 epochs; the model so far is "
-                     r"saved$", err, re.MULTILINE)
+                     r"saved; the same command with --resume --out run goes on$", err, re.MULTILINE)
     assert "Traceback" not in err
     assert "test accuracy" in out
     fastbp.load("run/model.safetensors")

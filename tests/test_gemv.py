@@ -13,20 +13,20 @@ from fastbp._program import Operand, Program
 from fastbp._simd import machine
 from fastbp._tuning import GEMM_BLOCKS
 from fastbp.emit.gemm import NO_FLOOR, emit_gemm
-from fastbp.kernels.gemv import GEMV
+from fastbp.kernels.gemv import GEMV, ROW_PRODUCT
 
 ROWS = (1, 3, 4, 5) if DISABLED else (1, 3, 4, 5, 8, 33)
 LENGTHS = (16, 33) if DISABLED else (16, 17, 31, 32, 33, 64, 257)
 
 
-def product(c, a, b, **options) -> None:
-    """C = finish(C0 + A B) by one GEMV, within the bound of its docstring."""
+def product(c, a, b, instruction=GEMV, **options) -> None:
+    """C = finish(C0 + A B) by one instruction, within the bound of its docstring."""
     program = Program(c.dtype)
     kept = [x for x in options.values() if isinstance(x, np.ndarray)]
     options = {name: Operand.of(x).address if isinstance(x, np.ndarray) else x
                for name, x in options.items()}
     emit_gemm(program, Operand.of(c), Operand.of(a), Operand.of(b), **options)
-    assert [row[0] for row in program._rows] == [GEMV.number]
+    assert [row[0] for row in program._rows] == [instruction.number]
     run(program, c, a, b, *kept)
 
 
@@ -84,3 +84,32 @@ def test_many_rows_are_several_tasks(rng):
     c = np.empty((rows, 1), np.float32)
     product(c, a, b)
     assert_close(c, a, b, 0)
+
+
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+@pytest.mark.parametrize("k", (16, 33) if DISABLED else (16, 33, 257, 2000))
+def test_one_row(k, dtype, rng):
+    """Around one and two strips, and several tasks; each column has the bits of a tile's."""
+    strip = 4 * machine().lanes(np.dtype(dtype).itemsize)
+    sizes = (1, strip - 1, strip, strip + 1, 2 * strip - 1, 2 * strip, 2 * strip + 3, 5 * strip + 1)
+    for n in sizes[:4] if DISABLED else sizes:
+        wide, b = reference.reals(rng, (1, 2 * k), dtype), reference.reals(rng, (k, n + 3), dtype)
+        bias = reference.reals(rng, (n,), dtype)
+        a, b = wide[:, ::2] if n % 2 else wide[:, :k], b[:, 1 : n + 1]
+        if n == 1:
+            b = np.repeat(b, 2, axis=1)[:, :1]  # or it would be a column
+        c = conditions.Output((1, n), dtype)
+        product(c.array, a, b, ROW_PRODUCT)
+        assert_close(c.array, a, b, 0)
+        c.assert_only_array_written()
+        two, rows, program = np.empty((2, n), dtype), np.repeat(a, 2, axis=0), Program(dtype)
+        emit_gemm(program, Operand.of(two), Operand.of(rows), Operand.of(b))
+        run(program, two, rows, b)
+        assert k > GEMM_BLOCKS.k_most or np.array_equal(two[:1], c.array)
+        product(c.array, a, b, ROW_PRODUCT, bias=bias, floor=0.0)
+        assert np.all(c.array >= 0)
+        assert_close(c.array + np.minimum(bias + a @ b, 0), a, b, bias)
+        start = reference.reals(rng, (1, n), dtype)
+        c.array[...] = start
+        product(c.array, a, b, ROW_PRODUCT, add=True, floor=NO_FLOOR)
+        assert_close(c.array, a, b, start)

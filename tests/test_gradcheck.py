@@ -83,6 +83,8 @@ LOSSES: dict[str, Callable[[np.random.Generator], Array]] = {
     "mean_squared_error": lambda rng: rng.standard_normal((N, C)),
     "mean_absolute_error": lambda rng: rng.standard_normal((N, C)),
     "huber": lambda rng: rng.standard_normal((N, C)),
+    "poisson_deviance": lambda rng: rng.poisson(2.0, (N, C)).astype(float),
+    "pinball": lambda rng: rng.standard_normal((N, C)),
     "hinge": lambda rng: rng.integers(0, C, N),
 }
 

@@ -20,7 +20,9 @@ from fastbp.emit import losses as emit
 
 SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 GAP = conditions.BY_NAME["C gap"]
-ELEMENTWISE = ("mean_squared_error", "mean_absolute_error", "huber", "sigmoid_cross_entropy")
+ELEMENTWISE = ("mean_squared_error", "mean_absolute_error", "huber", "sigmoid_cross_entropy",
+               "poisson_deviance", "pinball")
+SETTINGS = {"huber": {"delta": 0.7}, "pinball": {"quantile": 0.7}}
 SHAPES = [(1, n) for n in (1, 7, 8, 9, 15, 16, 17, 127, 128, 129, 300)] + [(37, 1), (5, 19)]
 if not SLOW:
     SHAPES += [(300, 77), (1, 40_001)]
@@ -33,11 +35,13 @@ def _no_warnings_in_plain_python():
 
 
 def data(name, rng, shape, dtype):
-    """(first argument, target): targets of probabilities for the logistic loss."""
+    """(first argument, target): probabilities for the logistic loss, counts for Poisson's."""
     x = reference.reals(rng, shape, dtype) * dtype(3)
-    t = rng.random(shape).astype(dtype) if name == "sigmoid_cross_entropy" else (
-        reference.reals(rng, shape, dtype))
-    return x, t
+    if name == "sigmoid_cross_entropy":
+        return x, rng.random(shape).astype(dtype)
+    if name == "poisson_deviance":
+        return x, rng.poisson(2.0, shape).astype(dtype)
+    return x, reference.reals(rng, shape, dtype)
 
 
 def bounds(name, x, t, weight, delta):
@@ -53,6 +57,9 @@ def bounds(name, x, t, weight, delta):
         "mean_absolute_error": (away, np.ones_like(away)),
         "huber": (delta * away + delta**2, np.full_like(away, delta)),
         "sigmoid_cross_entropy": (np.abs(wide) * (1 + goal) + 1, np.ones_like(away)),
+        "poisson_deviance": (np.exp(wide) + goal * (np.abs(wide) + np.log1p(goal) + 1),
+                             np.exp(wide) + goal),
+        "pinball": (away, np.ones_like(away)),
     }[name]
     return 20 * u * (share * value).sum(), 6 * u * share * slope
 
@@ -61,7 +68,7 @@ def bounds(name, x, t, weight, delta):
 @pytest.mark.parametrize("name", ELEMENTWISE)
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
 def test_elementwise_losses_are_the_twins(dtype, name, weighted, rng):
-    settings = {"delta": 0.7} if name == "huber" else {}
+    settings = SETTINGS.get(name, {})
     for shape in SHAPES:
         x, t = (conditions.make(a, GAP) for a in data(name, rng, shape, dtype))
         weights = rng.random(shape[0]).astype(dtype) + dtype(0.1) if weighted else None
@@ -128,6 +135,12 @@ def test_edges_of_slopes():
     loss, slope = ops.huber(p[:4], t[:4], delta=2.0)
     assert loss == (2 + 2 * (4 - 1)) / 4
     assert slope.tolist() == [0, 0, 0.5, -0.5]
+    loss, slope = ops.pinball(p[:4], t[:4], quantile=0.75)
+    assert loss == (0 + 0 + 0.5 + 3) / 4
+    assert slope.tolist() == [0, 0, 0.0625, -0.1875]
+    loss, slope = ops.poisson_deviance([0.0, 0.0, 2000.0, -2000.0], [0, 1, 0, 0])
+    assert loss == np.inf
+    assert slope.tolist() == [0.25, 0, np.inf, 0]
     for name in ELEMENTWISE:
         loss, slope = getattr(ops, name)(p, t)
         assert np.isnan(loss), name
@@ -172,9 +185,57 @@ def test_a_batch_of_weight_zero_has_no_loss_and_no_gradient(rng):
     assert not dx.any()
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_over_columns_and_penalties(weighted, rng):
+    """Gradient and value are scaled apart; a penalty follows the step's row of rates."""
+    x, t = data("mean_squared_error", rng, (6, 5), np.float64)
+    weights = rng.random(6) + 0.5
+    w, rates = rng.standard_normal(40_000 if not SLOW else 50), np.ones((2, 4))
+    rates[:, 3] = 0.25, 0.5
+    dx, losses = np.full_like(x, np.nan), np.full(2, np.nan)
+    for denominator in (0.0, 3.0):
+        program = Program(np.float64)
+        penalty = emit.emit_penalty(program, address_of(w), w.size, address_of(rates), 0.1)
+        emit.emit_mean_squared_error(
+            program, Operand.of(dx), Operand.of(x), Operand.of(t), address_of(losses),
+            weights=address_of(weights) if weighted else 0, penalty=penalty,
+            reduction=emit.Reduction(gradient=2.5, value=0.5, denominator=denominator))
+        run(program, dx, x, t, losses, weights, w, rates, steps=2)
+        share = weights if weighted else np.ones(6)
+        share = (share / (denominator or share.sum()))[:, None]
+        norm = 0.1 * (w @ w)
+        value = 0.5 * (share * (x - t) ** 2).mean(axis=1).sum()
+        # Some 30 roundings of sums of positive numbers; the norm's sum is a tree.
+        np.testing.assert_allclose(losses, value + norm * rates[:, 3], rtol=1e-14)
+        reference.assert_within(dx, share * (x - t), 8 * 2.0**-53 * share * (np.abs(x) + np.abs(t)),
+                                "slopes")
+
+
+def test_a_reported_loss_can_be_held_below_a_bound(rng):
+    x = np.array([[40.0, -3.0, 0.5], [-2.0, 50.0, 0.1]])
+    labels, goals = np.array([1, 1]), np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    dx, losses = np.full_like(x, np.nan), np.full(1, np.nan)
+    program = Program(np.float64)
+    emit.emit_softmax_cross_entropy(program, Operand.of(dx), Operand.of(x), address_of(labels),
+                                    address_of(losses), most=30.0)
+    run(program, dx, x, labels, losses)
+    assert abs(losses[0] - 30 / 2) < 1e-12  # 43 and some 1e-22
+    assert np.array_equal(dx, ops.softmax_cross_entropy(x, labels)[1])
+    program = Program(np.float64)
+    emit.emit_sigmoid_cross_entropy(program, Operand.of(dx), Operand.of(x), Operand.of(goals),
+                                    address_of(losses), most=30.0)
+    run(program, dx, x, goals, losses)
+    cells = reference.sigmoid_cross_entropy
+    each = [min(30.0, float(cells(x[i, j].reshape(1, 1), goals[i, j].reshape(1, 1))[0]))
+            for i in range(2) for j in range(3)]
+    assert each.count(30.0) == 2
+    np.testing.assert_allclose(losses[0], np.mean(each), rtol=1e-14)
+    assert np.array_equal(dx, ops.sigmoid_cross_entropy(x, goals)[1])
+
+
 def test_threads_do_not_change_a_bit(rng):
-    p, t = data("huber", rng, (40 if SLOW else 700, 90), np.float32)
     for name in ELEMENTWISE:
+        p, t = data(name, rng, (40 if SLOW else 700, 90), np.float32)
         results = []
         for threads in conditions.THREADS:
             fastbp.set_num_threads(threads)
@@ -198,6 +259,8 @@ def test_errors_say_what_to_do():
         ops.huber(p, np.zeros((3, 1)))
     with pytest.raises(ArgumentError, match="delta=0; wanted a positive number"):
         ops.huber(p, p, delta=0)
+    with pytest.raises(ArgumentError, match="quantile=1; wanted a number between 0 and 1"):
+        ops.pinball(p, p, quantile=1)
     with pytest.raises(ShapeError, match=r"sample_weight with shape \(2,\); wanted \(3,\)"):
         ops.huber(p, p, sample_weight=[1, 2])
     for weights in ([0, 0, 0], [1, -1, 3], [1, np.nan, 1], [1, np.inf, 1]):

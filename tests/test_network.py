@@ -228,3 +228,25 @@ def test_networks_that_do_not_fit_say_so():
     net = fastbp.Sequential([fastbp.Affine(2, 2)])
     with pytest.raises(fastbp.ShapeError, match=r"0\.w with shape \(3, 2\); wanted \(2, 2\)"):
         net.load_state_dict({"0.w": np.zeros((3, 2)), "0.b": np.zeros(2)})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_input_scale_is_applied_while_reading(tmp_path, rng, dtype):
+    """uint8 images times 1/255 give the bits of the scaled floats; saved and loaded too."""
+    images = rng.integers(0, 256, (20, 4, 3), np.uint8)
+    floats = images.astype(dtype) * dtype(1 / 255)
+    scaled, plain = (fastbp.Sequential([fastbp.Affine(12, 5)], input_shape=(4, 3), dtype=dtype, **s)
+                     for s in ({"input_scale": 1 / 255}, {}))
+    assert np.array_equal(scaled.predict(images), plain.predict(floats))
+    trainers = [fastbp.Trainer(net, "mean_squared_error", "adam") for net in (scaled, plain)]
+    for trainer, x in zip(trainers, (images, floats), strict=True):
+        trainer.fit(x, np.zeros((20, 5), dtype), epochs=2, batch_size=8)
+    assert np.array_equal(scaled.values, plain.values)
+    scaled.save(tmp_path / "net")
+    assert np.array_equal(fastbp.load(tmp_path / "net").predict(images), scaled.predict(images))
+
+
+def test_a_scale_that_makes_no_sense_is_refused():
+    for scale in (0, float("nan"), "255", True):
+        with pytest.raises(fastbp.ArgumentError, match="a finite number other than 0"):
+            fastbp.Sequential([fastbp.Affine(2, 2)], input_scale=scale)

@@ -53,7 +53,7 @@ def test_rates_of_adam_undo_the_start_at_zero():
         assert rates[row, 0] == lrs[row]
         assert math.isclose(rates[row, 1], 1 / (1 - 0.9**step), rel_tol=1e-14)
         assert math.isclose(rates[row, 2], 1 / (1 - 0.99**step), rel_tol=1e-14)
-        assert rates[row, 3] == 0
+        assert rates[row, 3] == 1
 
 
 def test_rates_in_pieces_are_the_rates_at_once():
@@ -64,14 +64,14 @@ def test_rates_in_pieces_are_the_rates_at_once():
 
 def test_rates_of_the_others_have_no_correction():
     assert np.array_equal(optim.SGD(1.0).rates(7, 2, np.array([0.5, 0.25])),
-                          [[0.5, 1, 1, 0], [0.25, 1, 1, 0]])  # fmt: skip
+                          [[0.5, 1, 1, 1], [0.25, 1, 1, 1]])  # fmt: skip
 
 
 def test_adam_without_memory_and_after_very_many_steps():
     rates = optim.Adam(beta1=0.0, beta2=0.0).rates(0, 1, np.ones(1))
-    assert rates.tolist() == [[1, 1, 1, 0]]
+    assert rates.tolist() == [[1, 1, 1, 1]]
     late = optim.Adam().rates(10**9, 1, np.ones(1))
-    assert late.tolist() == [[1, 1, 1, 0]]
+    assert late.tolist() == [[1, 1, 1, 1]]
 
 
 @pytest.mark.parametrize(("optimizer", "kind", "slots"), EVERY)

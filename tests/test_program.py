@@ -11,11 +11,12 @@ import pytest
 
 import fastbp
 from fastbp import _pool
-from fastbp._arena import Layout, allocate
+from fastbp._arena import Layout, address_of, allocate
 from fastbp._program import Operand, Program
-from fastbp.emit.reduce import emit_add, emit_fill
+from fastbp.emit.losses import emit_mean_squared_error
+from fastbp.emit.reduce import emit_add, emit_fill, emit_gather_rows
 from fastbp.kernels import program as executor
-from fastbp.kernels.reduce import GATHER_LABELS
+from fastbp.kernels.reduce import FLOAT64, GATHER_LABELS
 
 
 def test_every_instruction_has_its_branch():
@@ -110,3 +111,29 @@ def test_layout_pads_rows_to_cache_lines():
     assert views["t"][1, 2].ctypes.data % 64 == 0
     with pytest.raises(ValueError, match="twice"):
         layout.add("w", (1,))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("halts", [True, False])
+def test_a_loss_that_is_not_finite_ends_the_run(threads, halts):
+    """Step 3 of 6 has a NaN: a sum that grows by 1 after each loss tells how many were done."""
+    x, target = np.zeros((6 * 100, 300)), np.zeros((100, 300))
+    x[350, 7] = np.nan
+    batch, gradient, total, ones = np.zeros((4, 100, 300))
+    ones[...] = 1.0
+    losses = np.full(6, -1.0)
+    program = Program(np.float64, halts=halts)
+    emit_gather_rows(program, Operand.of(batch), Operand.of(x), FLOAT64)
+    emit_mean_squared_error(program, Operand.of(gradient), Operand.of(batch), Operand.of(target),
+                            address_of(losses))
+    emit_add(program, Operand.of(total), Operand.of(total), Operand.of(ones))
+    with fastbp.threads(threads, oversubscribe=True):
+        program.run(steps=6)
+        assert program.halted == halts
+        assert (total == (3 if halts else 6)).all()
+        assert np.flatnonzero(np.isnan(losses)).tolist() == [3]
+        assert (losses[4:] == (-1.0 if halts else 0.0)).all()
+        x[350, 7] = 0.0
+        program.run(steps=6)
+    assert not program.halted, "each run starts anew"
+    assert (losses == 0.0).all()

@@ -19,6 +19,7 @@ import reference
 import fastbp
 from fastbp import callbacks, schedules
 from fastbp._jit import DISABLED
+from fastbp.fitting import shuffled
 from fastbp.kernels.program import work
 
 OPTIMIZERS = [
@@ -102,9 +103,9 @@ def test_fit_is_train_step_over_the_shuffled_batches(rng):
     x, y = make_data(rng, rows=70)
     one, two = make_network(), make_network()
     fastbp.Trainer(one, seed=9).fit(x, y, epochs=2, batch_size=32)
-    trainer, order = fastbp.Trainer(two, seed=9), np.random.Generator(np.random.PCG64(9))
+    trainer, generator = fastbp.Trainer(two, seed=9), np.random.PCG64(9)
     for _ in range(2):
-        index = order.permutation(70)
+        index = shuffled(generator, 70)
         for begin in (0, 32, 64):
             batch = index[begin : begin + 32]
             trainer.train_step(x[batch], y[batch])
@@ -206,9 +207,9 @@ def test_ctrl_c_ends_a_fit_at_the_edge_of_a_step(rng):
     again = make_network(hidden=400)
     twin = fastbp.Trainer(again)
     twin.train_step(x[:100], y[:100])
-    order = np.random.Generator(np.random.PCG64(0))
+    generator = np.random.PCG64(0)
     while twin.step_count < steps:
-        index = order.permutation(4000)
+        index = shuffled(generator, 4000)
         for begin_row in range(0, 4000, 100):
             if twin.step_count < steps:
                 batch = index[begin_row : begin_row + 100]

@@ -156,6 +156,28 @@ def test_steps_of_one_run_take_their_rates_in_order_and_are_scaled(dtype, rng):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("kind", [update.NESTEROV, update.ADAM, update.ADAMW])
+def test_each_step_can_scale_the_weight_decay(kind, rng):
+    w, g, (m, v) = state(rng, (40,), np.float64, 2)
+    shared, rows = hyper_row(weight_decay=0.5, momentum=0.9, beta1=0.9, beta2=0.999, eps=1e-8), []
+    scaled, each = [[a.copy() for a in (w, m, v)] for _ in range(2)]
+    for decay in (0.0, 0.25, 2.0):
+        rows.append([*rates_row(LR)[:3], decay])
+        own = hyper_row(weight_decay=0.5 * decay, momentum=0.9, beta1=0.9, beta2=0.999, eps=1e-8)
+        step(kind, each, g, own, rates_row(LR), 1)
+    step(kind, scaled, g, shared, np.array(rows), 3)
+    assert np.array_equal(scaled[0], each[0])
+
+
+def step(kind, arrays, g, hyper, rates, steps):
+    """So many steps on (w, slots)."""
+    program = Program(g.dtype)
+    slots = tuple(address_of(a) for a in arrays[1:])[: update.SLOTS[kind]]
+    emit_update(program, kind, address_of(arrays[0]), address_of(g), g.size, slots=slots,
+                hyper=address_of(hyper), rates=address_of(rates))
+    program.run(steps)
+
+
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
 @pytest.mark.parametrize("name", ["adagrad", "rmsprop", "adam", "adamw"])
 def test_extreme_gradients_move_a_parameter_by_a_finite_step(name, dtype):

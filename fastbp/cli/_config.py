@@ -13,7 +13,8 @@ from fastbp._simd.machine import machine
 from fastbp._version import __version__
 from fastbp.cli._sources import Sources
 
-_NOT_SETTINGS = ("run", "quiet", "out", "lr", "weight_decay")
+_NOT_SETTINGS = ("run", "quiet", "verbose", "out", "lr", "weight_decay", "resume", "max_time",
+                 "checkpoint_every", "keep", "keep_best", "csv", "tensorboard")
 """Options that are not part of the configuration, or are resolved below."""
 
 

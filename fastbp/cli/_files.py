@@ -9,11 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fastbp import checkpoint
 from fastbp._errors import ArgumentError
+from fastbp.training_state import files as checkpoint_files
 
-MODEL, METRICS, CONFIG, RESULT, CURVES = (
-    "model.safetensors", "metrics.jsonl", "config.json", "result.json", "curves.png")
+MODEL, METRICS, METRICS_CSV, CONFIG, RESULT, CURVES = (
+    "model.safetensors", "metrics.jsonl", "metrics.csv", "config.json", "result.json",
+    "curves.png")
 """The files of a run folder."""
+
+CHECKPOINTS, EVENTS = "checkpoints", "tensorboard"
+"""Folders in it."""
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -31,25 +37,52 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
-    """`record` as readable JSON."""
-    text = json.dumps(record, indent=2) + "\n"
-    write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
+    """`record` as readable JSON, on the disk when this returns."""
+    checkpoint.write(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def make_run_folder(out: str | None, name: str) -> Path:
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote; nothing where there is no such file.
+
+    Raises:
+        ArgumentError: it is damaged.
+    """
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return record
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ArgumentError(f"{path}: damaged ({error})", "the file as fastbp wrote it") from None
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run folder holds a training that came to its end."""
+    return bool(read_json(folder / RESULT).get("finished"))
+
+
+def make_run_folder(out: str | None, name: str, *, resume: bool) -> Path:
     """Create the run folder and take away what an earlier run left in it.
 
     Arguments:
         out: the folder asked for, or None: a new one, runs/<name>-<timestamp>.
+        resume: keep what is there, if it has checkpoints.
 
     Raises:
-        ArgumentError: it cannot be created.
+        ArgumentError: it cannot be created, or holds an unfinished training that would be lost.
     """
     folder = Path(out) if out is not None else _fresh(name)
+    unfinished = bool(checkpoint_files(folder / CHECKPOINTS)) and not is_finished(folder)
+    if unfinished and not resume:
+        raise ArgumentError(f"--out {folder}: holds an unfinished training",
+                            "--resume to go on with it, or another folder",
+                            f"remove {folder / CHECKPOINTS} to begin anew")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (MODEL, METRICS, CONFIG, RESULT, CURVES):
-            (folder / file).unlink(missing_ok=True)
+        if not unfinished:
+            old = [folder / file for file in (MODEL, METRICS, METRICS_CSV, CONFIG, RESULT, CURVES)]
+            for file in (*old, *(folder / EVENTS).glob("events.out.tfevents.*")):
+                file.unlink(missing_ok=True)
     except OSError as error:
         raise ArgumentError(f"--out {folder}: cannot be used as a folder ({error.strerror})",
                             "a folder that can be created or written") from None

@@ -77,6 +77,30 @@ def betas(text: str) -> tuple[float, float]:
     return fraction(parts[0].strip()), fraction(parts[1].strip())
 
 
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str) -> float:
+    """Seconds: a number above 0, or one with the unit s, m, h or d."""
+    number = text.rstrip("smhd")
+    seconds = _number(number) * _SECONDS.get(text[len(number) :], math.nan)
+    if not 0.0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90s, 10m, 2h or 1d")
+    return seconds
+
+
+def interval(text: str) -> dict[str, Any]:
+    """When to save, as arguments of `callbacks.Checkpoint`: a time, steps or epochs."""
+    every: dict[str, Any] = {"every_epochs": None, "every_steps": None, "every_seconds": None}
+    for unit in ("steps", "epochs"):
+        if text.endswith(unit):
+            return {**every, f"every_{unit}": count(text.removesuffix(unit))}
+    if text[-1:] not in ("s", "m", "h", "d"):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a time such as 90s, 10m or 2h, nor like 1000steps or 5epochs")
+    return {**every, "every_seconds": duration(text)}
+
+
 def file_or_fraction(text: str) -> str | float:
     """A fraction where the text is a number, else the name of a file."""
     return text if math.isnan(_number(text)) else fraction(text)

@@ -137,10 +137,33 @@ def add_training_options(parser: ArgumentParser) -> None:
     group.add_argument("--threads", type=kind.count, metavar="N", help="at most so many threads")
 
 
+def add_checkpoint_options(parser: ArgumentParser) -> None:
+    """How to stop and go on."""
+    group = parser.add_argument_group("stopping and going on")
+    group.add_argument("--resume", action="store_true",
+                       help="go on with the training in --out DIR, bit by bit as if it had never "
+                       "stopped; begin it if there is none")
+    group.add_argument("--max-time", type=kind.duration, metavar="TIME",
+                       help="stop after so many seconds, or 90s, 10m, 2h, 1d; exit status 3")
+    group.add_argument("--checkpoint-every", type=kind.interval, metavar="WHEN", default="10m",
+                       help="save so often: 90s, 10m, 2h, 1000steps, 5epochs "
+                       "(default: %(default)s)")
+    group.add_argument("--keep", type=kind.count, default=2, metavar="N",
+                       help="checkpoints that stay (default: %(default)s)")
+    group.add_argument("--keep-best", action="store_true",
+                       help="keep the checkpoint with the best validation loss, too")
+
+
 def add_output_options(parser: ArgumentParser) -> None:
     """What to leave."""
     group = parser.add_argument_group("output")
     group.add_argument("--out", metavar="DIR",
-                       help="run folder (default: runs/NAME-TIMESTAMP); an earlier run's files "
+                       help="run folder (default: runs/NAME-TIMESTAMP); a finished run's files "
                        "in it are replaced")
-    group.add_argument("--quiet", action="store_true", help="no line per epoch")
+    group.add_argument("--csv", action="store_true", help="write metrics.csv, too")
+    group.add_argument("--tensorboard", action="store_true",
+                       help="write event files for TensorBoard, too")
+    loud = group.add_mutually_exclusive_group()
+    loud.add_argument("--quiet", action="store_true", help="no line per epoch")
+    loud.add_argument("--verbose", action="store_true",
+                      help="a table of the layers, and a line per checkpoint")

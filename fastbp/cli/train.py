@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
 import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from fastbp._errors import ArgumentError
+from fastbp._errors import ArgumentError, NonFiniteError
 from fastbp._runtime import set_num_threads, thread_count
-from fastbp.callbacks import EarlyStopping
+from fastbp.callbacks import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    Signals,
+    TensorBoard,
+    TimeLimit,
+)
 from fastbp.cli import _files
 from fastbp.cli._config import resolved
 from fastbp.cli._kernels import make_ready
@@ -18,9 +28,9 @@ from fastbp.cli._network import build_network, build_trainer
 from fastbp.cli._options import Commands
 from fastbp.cli._progress import Recorder
 from fastbp.cli._scores import Score, describe, score
-from fastbp.cli._signals import Interrupts
 from fastbp.cli._sources import Arrays, Sources, gather
 from fastbp.cli._train_options import (
+    add_checkpoint_options,
     add_data_options,
     add_network_options,
     add_output_options,
@@ -29,6 +39,9 @@ from fastbp.cli._train_options import (
 )
 from fastbp.losses import smooth_labels
 from fastbp.plots import draw_curves, matplotlib_is_installed
+
+INTERRUPTED, OUT_OF_TIME = 128 + signal.SIGINT, 3
+"""Exit status after Ctrl-C, and where --max-time ended the training; 143 after SIGTERM."""
 
 _WORTH_TELLING = 1.0
 """Seconds; loading kernels from the cache takes less, compiling them more."""
@@ -41,83 +54,146 @@ def add_command(commands: Commands) -> None:
     parser = commands.add_parser(
         "train", help="train a network and leave it in a run folder",
         description="Train a classifier or a regression. Without DATA: the bundled digits.")
-    for add in (add_data_options, add_network_options, add_training_options, add_output_options):
+    for add in (add_data_options, add_network_options, add_training_options,
+                add_checkpoint_options, add_output_options):
         add(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: Namespace) -> int:
-    """Train; 0, or 1 if the training diverged, or 128 + the signal that ended it.
+    """Train; the exit status (docs/cli.md).
 
     Raises:
         FastbpError: data or options cannot be used; nothing has been written by then.
     """
     start = time.perf_counter()
     resolve(options)
+    if options.resume and _is_finished_already(options):
+        return 0
     if options.threads:
         set_num_threads(options.threads)
     sources = gather(options)
     _check(options, sources)
     network = build_network(options, sources.preparation)
+    network.metadata = sources.preparation.to_metadata()
     trainer = build_trainer(options, network)
-    folder = _files.make_run_folder(options.out, sources.name)
-    _files.write_json(folder / _files.CONFIG, resolved(options, sources, trainer))
+    folder = _files.make_run_folder(options.out, sources.name, resume=options.resume)
     print(f"data     {sources.describe()}")
     print(f"network  {_shape(options, sources)}, {options.dtype}, {thread_count()} threads",
           flush=True)
+    if options.verbose:
+        print(network.summary())
     seconds = make_ready(options.dtype)
     if seconds > _WORTH_TELLING:
         print(f"kernels  compiled in {seconds:.1f} s", flush=True)
     recorder = Recorder(folder / _files.METRICS, sources.preparation, sources.validation,
                         epochs=options.epochs, quiet=options.quiet)
-    with Interrupts() as interrupts:
-        _fit(options, trainer, sources, recorder, interrupts)
-    if recorder.diverged is not None:
-        return _complain(f"training diverged: the loss of epoch {recorder.diverged} is not "
-                         f"finite; try a smaller --lr or --clip-norm 1; no model was saved", 1)
-    _finish(options, folder, network, sources, recorder, start)
-    if interrupts.signal:
-        return _complain(f"interrupted after {len(recorder.rows)} of {options.epochs} epochs; "
-                         "the model so far is saved", 128 + interrupts.signal)
-    return 0
+    configuration = _Configuration(folder, resolved(options, sources, trainer))
+    with Signals() as signals:
+        callbacks = [recorder, configuration, signals]
+        try:
+            limit = _fit(options, trainer, sources, callbacks, folder, start)
+        except NonFiniteError as error:
+            return _complain(f"training diverged: {error.given}; try a smaller --lr or "
+                             f"--clip-norm 1; no model was saved", 1)
+        _finish(options, folder, trainer, sources, recorder, start)
+    return _status(options, folder, trainer, recorder, signals, limit)
+
+
+class _Configuration(Callback):
+    """Writes config.json as soon as a fit begins; a resumed run keeps the one it began with."""
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self._path, self._record = folder / _files.CONFIG, record
+
+    def on_fit_begin(self, trainer: Any) -> None:
+        """By now nothing can be refused any more."""
+        if not (trainer.resumed and self._path.exists()):
+            _files.write_json(self._path, self._record)
+
+
+def _is_finished_already(options: Namespace) -> bool:
+    """Whether --resume finds a finished run, so that a job that is started again does nothing.
+
+    Raises:
+        ArgumentError: without --out, or the run was one of another number of epochs.
+    """
+    if options.out is None:
+        raise ArgumentError("--resume without --out", "the folder of the run to go on with")
+    folder = Path(options.out)
+    if not _files.is_finished(folder):
+        return False
+    epochs = _files.read_json(folder / _files.CONFIG).get("epochs")
+    if epochs != options.epochs:
+        raise ArgumentError(f"--epochs {options.epochs} for a run that finished its {epochs}",
+                            f"--epochs {epochs}", "leave --resume out to train anew")
+    print(f"done     {folder}: the training had finished; nothing to do")
+    return True
+
+
+def _status(options: Namespace, folder: Path, trainer: Any, recorder: Recorder, signals: Signals,
+            limit: TimeLimit | None) -> int:
+    """Say why the training ended early, if it did, and how to go on."""
+    if trainer.finished:
+        return 0
+    expired = limit is not None and limit.expired and not signals.terminated
+    status = OUT_OF_TIME if expired else signals.status or INTERRUPTED
+    return _complain(f"{'--max-time' if expired else 'interrupted'} after {len(recorder.rows)} of "
+                     f"{options.epochs} epochs; the model so far is saved; the same command with "
+                     f"--resume --out {folder} goes on", status)
 
 
 def _check(options: Namespace, sources: Sources) -> None:
     """Refuse what would only fail after the first epoch."""
-    wants = [f"--early-stopping {options.early_stopping}"] if options.early_stopping else []
+    wants = ["--keep-best"] if options.keep_best else []
+    wants += [f"--early-stopping {options.early_stopping}"] if options.early_stopping else []
     wants += ["--schedule plateau"] if options.schedule == "plateau" else []
     if wants and sources.validation is None:
         raise ArgumentError(f"{wants[0]} without validation data", "a validation loss to watch",
                             "pass --validation FILE or a fraction")
 
 
-def _fit(options: Namespace, trainer: Any, sources: Sources, recorder: Recorder,
-         interrupts: Interrupts) -> None:
-    """Run the epochs; a signal ends them early with a consistent model."""
-    callbacks: list[Any] = [recorder]
+def _fit(options: Namespace, trainer: Any, sources: Sources, callbacks: list[Callback],
+         folder: Path, start: float) -> TimeLimit | None:
+    """Run the epochs; Ctrl-C, signals and the time limit end them with a consistent model."""
     if options.early_stopping:
         callbacks.append(EarlyStopping(patience=options.early_stopping))
+    if options.csv:
+        callbacks.append(CSVLogger(folder / _files.METRICS_CSV))
+    if options.tensorboard:
+        callbacks.append(TensorBoard(folder / _files.EVENTS))
+    limit = None
+    if options.max_time is not None:
+        left = max(options.max_time - (time.perf_counter() - start), 1e-3)
+        limit = TimeLimit(left, at_step_edge=True)
+        callbacks.append(limit)
+    checkpoints = folder / _files.CHECKPOINTS
+    announce = print if options.verbose else None
+    callbacks.append(Checkpoint(
+        checkpoints, keep=options.keep, best="val_loss" if options.keep_best else None,
+        overwrite=True, announce=announce, **options.checkpoint_every))
     x, y = sources.train
     if options.label_smoothing:
         classes = sources.preparation.outputs
         y = smooth_labels(y, classes, options.label_smoothing, options.dtype)
-    with interrupts.absorbed():
+    with contextlib.suppress(KeyboardInterrupt):  # `trainer.finished` tells
         trainer.fit(x, y, epochs=options.epochs, batch_size=min(options.batch_size, len(x)),
-                    validation_data=sources.validation, callbacks=callbacks, progress=False)
+                    validation_data=sources.validation, callbacks=callbacks, progress=False,
+                    resume=checkpoints if options.resume else None)
+    return limit
 
 
-def _finish(options: Namespace, folder: Path, network: Any, sources: Sources, recorder: Recorder,
+def _finish(options: Namespace, folder: Path, trainer: Any, sources: Sources, recorder: Recorder,
             start: float) -> None:
     """Score the network and write model, result and picture."""
-    result: dict[str, Any] = {"epochs": len(recorder.rows)}
+    network = trainer.network
+    result: dict[str, Any] = {"epochs": len(recorder.rows), "finished": trainer.finished}
     if sources.validation:
         result["validation"] = _score(sources, network, sources.validation)
     if sources.test:
         result["test"] = _score(sources, network, sources.test)
     result["training_seconds"] = round(sum(row["seconds"] for row in recorder.rows), 4)
-    metadata = sources.preparation.to_metadata()
-    _files.write_whole(folder / _files.MODEL,
-                       lambda part: network.save(part, metadata=metadata))
+    network.save(folder / _files.MODEL)
     _files.write_json(folder / _files.RESULT, result)
     note = "test " + describe(result["test"]) if sources.test else ""
     picture = _curves(folder, recorder, sources, note)

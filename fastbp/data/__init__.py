@@ -9,8 +9,10 @@ Every problem with a file is a `DataError` that names the file and the place in 
 
 from __future__ import annotations
 
+from fastbp.data._blocks import ArrayBlocks, Block, Blocks
 from fastbp.data._columns import Columns
 from fastbp.data._csv import read_csv
+from fastbp.data._frame import from_frame
 from fastbp.data._idx import read_idx
 from fastbp.data._labels import strata
 from fastbp.data._numpy import has_part, read_npy, read_npz
@@ -22,9 +24,11 @@ from fastbp.data._preparation import (
 )
 from fastbp.data._read import read
 from fastbp.data._scaler import Scaler, fit_scaler
+from fastbp.data._shards import Shards
 from fastbp.data._split import hold_out, stratified_split
 from fastbp.data._table import Table
 
-__all__ = ["SCALINGS", "Columns", "Preparation", "Scaler", "Table", "fit_preparation",
-           "fit_scaler", "has_part", "hold_out", "preparation_of", "read", "read_csv", "read_idx",
-           "read_npy", "read_npz", "strata", "stratified_split"]
+__all__ = ["SCALINGS", "ArrayBlocks", "Block", "Blocks", "Columns", "Preparation", "Scaler",
+           "Shards", "Table", "fit_preparation", "fit_scaler", "from_frame", "has_part",
+           "hold_out", "preparation_of", "read", "read_csv", "read_idx", "read_npy", "read_npz",
+           "strata", "stratified_split"]

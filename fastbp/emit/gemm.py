@@ -9,7 +9,7 @@ from fastbp._program import SLOT_BYTES, Operand, Program
 from fastbp._simd import machine
 from fastbp._tuning import GEMM_BLOCKS
 from fastbp.kernels.gemm import FROM_C, FROM_ROW, FROM_ZERO, GEMM, PACK, PLAIN, UPDATE
-from fastbp.kernels.gemv import GEMV
+from fastbp.kernels.gemv import GEMV, ROW_PRODUCT
 
 NO_FLOOR = float("-inf")
 
@@ -116,6 +116,9 @@ def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int
         if c.rows == 1 and a.col_step == 1 and b.row_step == 1 and start != FROM_ROW:
             _emit_gemv(program, c.address, 1, b.transposed, a.address, start, bias, floor, overlap)
             return
+        if c.rows == 1 and b.col_step == 1:
+            _emit_row_product(program, c, a, b, start, bias, floor, overlap)
+            return
     most = max(1, GEMM_BLOCKS.packed_most // c.cols)
     parts = 1 if finish.epilogue == UPDATE else max(1, -(-a.cols // most))
     for part in range(parts):
@@ -134,6 +137,20 @@ def _emit_gemv(program: Program, y: int, y_step: int, a: Operand, x: int, start:
     program.emit(GEMV, tasks=-(-a.rows // block_rows), overlap=overlap, y=y, y_step=y_step,
                  a=a.address, a_step=a.row_step, x=x, m=a.rows, k=a.cols, start_kind=start,
                  start=bias if start == FROM_ROW else program.zeros, block_rows=block_rows,
+                 floor=floor)
+
+
+def _emit_row_product(program: Program, c: Operand, a: Operand, b: Operand, start: int, bias: int,
+                      floor: float, overlap: bool) -> None:
+    """c = max(floor, c0 + a B) for one row a; B's columns contiguous."""
+    strip, size = 4 * machine().lanes(program.dtype.itemsize), a.cols * c.cols
+    # An even number of tasks, which two threads finish together, as wide as can be.
+    tasks = 2 * max(1, size // (8 * GEMM_BLOCKS.pack_task)) if size >= GEMM_BLOCKS.pack_task else 1
+    block_cols = -(-c.cols // (tasks * strip)) * strip
+    program.emit(ROW_PRODUCT, tasks=-(-c.cols // block_cols), overlap=overlap, y=c.address,
+                 x=a.address, x_step=a.col_step, b=b.address, b_step=b.row_step, n=c.cols,
+                 k=a.cols, start_kind=start,
+                 start=bias if start == FROM_ROW else program.zeros, block_cols=block_cols,
                  floor=floor)
 
 

@@ -7,6 +7,9 @@ the mean loss of step s of a run. weights: address of one weight per row in the 
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from fastbp._program import Operand, Program
 from fastbp.emit.reduce import BLOCK, blocks, contiguous
 from fastbp.kernels.losses import (
@@ -17,9 +20,55 @@ from fastbp.kernels.losses import (
     LOGISTIC,
     LOSS_FACTOR,
     MERGE_LOSS,
+    POISSON,
+    QUANTILE,
     SQUARED,
 )
+from fastbp.kernels.reduce import SQUARED_NORM
 from fastbp.kernels.softmax import LABELS, PROBABILITIES, SOFTMAX, SOFTMAX_CROSS_ENTROPY
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How the losses of a batch become one number, where that is not their mean.
+
+    gradient, value: what multiplies the gradient and the reported loss: the number of columns
+    makes sums over an element loss's columns of what are means. denominator: divides in place of
+    the sum of the weights (of the number of rows) where it is not 0.
+    """
+
+    gradient: float = 1.0
+    value: float = 1.0
+    denominator: float = 0.0
+
+
+MEAN = Reduction()
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """A squared norm in parts, whose multiple is added to the reported loss.
+
+    partials: address of `count` float64. The norm is multiplied by `factor` and by the last column
+    of the step's row of `rates` (kernels/update.py).
+    """
+
+    partials: int
+    count: int
+    rates: int
+    factor: float
+
+
+def emit_penalty(program: Program, w: int, size: int, rates: int, factor: float, *,
+                 overlap: bool = False) -> Penalty | None:
+    """The penalty factor * decay * |w|^2 of `size` contiguous parameters at address w."""
+    tasks = -(-size // BLOCK)
+    if not tasks:
+        return None
+    partials = program.workspace(tasks, "float64")
+    program.emit(SQUARED_NORM, tasks=tasks, overlap=overlap, out=partials, x=w, size=size,
+                 block=BLOCK)
+    return Penalty(partials, tasks, rates, factor)
 
 
 def emit_softmax(program: Program, y: Operand, x: Operand, *, overlap: bool = False) -> None:
@@ -33,14 +82,16 @@ def emit_softmax(program: Program, y: Operand, x: Operand, *, overlap: bool = Fa
 
 
 def emit_softmax_cross_entropy(program: Program, dx: Operand, x: Operand, target: Operand | int,
-                               losses: int, *, weights: int = 0) -> None:
+                               losses: int, *, weights: int = 0, most: float = math.inf,
+                               reduction: Reduction = MEAN, penalty: Penalty | None = None
+                               ) -> None:
     """Mean over rows of -sum_j t_j log softmax(x)_j. target: address of int64 labels, or t itself.
 
-    dx may not be x.
+    dx may not be x. most: what a row is reported with at most.
     """
     _contiguous(dx=dx, x=x)
     tasks, block_rows = _row_blocks(x)
-    cell, factor = _factor(program, weights, x.rows, 1)
+    cell, factor = _factor(program, weights, x.rows, 1, reduction)
     partials = program.workspace(tasks, "float64")
     scratch, scratch_step = program.scratch
     is_matrix = isinstance(target, Operand)
@@ -50,52 +101,77 @@ def emit_softmax_cross_entropy(program: Program, dx: Operand, x: Operand, target
                  target_step=target.row_step if isinstance(target, Operand) else 0,
                  weights=weights, cell=cell, rows=x.rows, cols=x.cols, block_rows=block_rows,
                  kind=PROBABILITIES if is_matrix else LABELS, scratch=scratch,
-                 scratch_step=scratch_step, factor=factor)
-    _merge(program, losses, partials, tasks, cell, factor)
+                 scratch_step=scratch_step, factor=factor, most=most)
+    _merge(program, losses, partials, tasks, cell, factor, reduction, penalty)
 
 
 def emit_hinge(program: Program, dx: Operand, x: Operand, labels: int, losses: int, *,
-               weights: int = 0) -> None:
+               weights: int = 0, reduction: Reduction = MEAN, penalty: Penalty | None = None
+               ) -> None:
     """Mean over rows of the multiclass hinge loss; labels: address of int64. dx may not be x."""
     _contiguous(dx=dx, x=x)
     tasks, block_rows = _row_blocks(x)
-    cell, factor = _factor(program, weights, x.rows, 1)
+    cell, factor = _factor(program, weights, x.rows, 1, reduction)
     partials = program.workspace(tasks, "float64")
     program.emit(HINGE, tasks=tasks, partials=partials, dx=dx.address, dx_step=dx.row_step,
                  x=x.address, x_step=x.row_step, labels=labels, weights=weights, cell=cell,
                  rows=x.rows, cols=x.cols, block_rows=block_rows, factor=factor)
-    _merge(program, losses, partials, tasks, cell, factor)
+    _merge(program, losses, partials, tasks, cell, factor, reduction, penalty)
 
 
 def emit_sigmoid_cross_entropy(program: Program, dx: Operand, x: Operand, target: Operand,
-                               losses: int, *, weights: int = 0) -> None:
-    """Mean over all elements of -t log sigmoid(x) - (1-t) log sigmoid(-x)."""
-    _emit_elementwise(program, LOGISTIC, dx, x, target, losses, weights)
+                               losses: int, *, most: float = math.inf, weights: int = 0,
+                               reduction: Reduction = MEAN, penalty: Penalty | None = None
+                               ) -> None:
+    """Mean over all elements of -t log sigmoid(x) - (1-t) log sigmoid(-x).
+
+    most: what an element is reported with at most.
+    """
+    _emit_elementwise(program, LOGISTIC, dx, x, target, losses, weights, reduction, penalty, most)
 
 
 def emit_mean_squared_error(program: Program, dx: Operand, x: Operand, target: Operand,
-                            losses: int, *, weights: int = 0) -> None:
+                            losses: int, *, weights: int = 0, reduction: Reduction = MEAN,
+                            penalty: Penalty | None = None) -> None:
     """Mean over all elements of (x - t)^2."""
-    _emit_elementwise(program, SQUARED, dx, x, target, losses, weights)
+    _emit_elementwise(program, SQUARED, dx, x, target, losses, weights, reduction, penalty)
 
 
 def emit_mean_absolute_error(program: Program, dx: Operand, x: Operand, target: Operand,
-                             losses: int, *, weights: int = 0) -> None:
+                             losses: int, *, weights: int = 0, reduction: Reduction = MEAN,
+                             penalty: Penalty | None = None) -> None:
     """Mean over all elements of |x - t|."""
-    _emit_elementwise(program, ABSOLUTE, dx, x, target, losses, weights)
+    _emit_elementwise(program, ABSOLUTE, dx, x, target, losses, weights, reduction, penalty)
 
 
 def emit_huber(program: Program, dx: Operand, x: Operand, target: Operand, losses: int, *,
-               delta: float = 1.0, weights: int = 0) -> None:
+               delta: float = 1.0, weights: int = 0, reduction: Reduction = MEAN,
+               penalty: Penalty | None = None) -> None:
     """Mean over all elements of d^2/2 where |d| <= delta, else delta*(|d| - delta/2); d = x - t."""
-    _emit_elementwise(program, HUBER, dx, x, target, losses, weights, delta)
+    _emit_elementwise(program, HUBER, dx, x, target, losses, weights, reduction, penalty, delta)
+
+
+def emit_poisson_deviance(program: Program, dx: Operand, x: Operand, target: Operand, losses: int,
+                          *, weights: int = 0, reduction: Reduction = MEAN,
+                          penalty: Penalty | None = None) -> None:
+    """Mean over all elements of e^x - t*x + t*log(t) - t; x: logarithms of the means."""
+    _emit_elementwise(program, POISSON, dx, x, target, losses, weights, reduction, penalty)
+
+
+def emit_pinball(program: Program, dx: Operand, x: Operand, target: Operand, losses: int, *,
+                 quantile: float = 0.5, weights: int = 0, reduction: Reduction = MEAN,
+                 penalty: Penalty | None = None) -> None:
+    """Mean over all elements of quantile*(t - x) where t > x, (1 - quantile)*(x - t) elsewhere."""
+    _emit_elementwise(program, QUANTILE, dx, x, target, losses, weights, reduction, penalty,
+                      quantile)
 
 
 def _emit_elementwise(program: Program, kind: int, dx: Operand, x: Operand, target: Operand,
-                      losses: int, weights: int, delta: float = 0.0) -> None:
+                      losses: int, weights: int, reduction: Reduction, penalty: Penalty | None,
+                      shape: float = 0.0) -> None:
     """A loss that is a mean over elements; as one long row where memory has no gaps."""
     _contiguous(dx=dx, x=x, target=target)
-    cell, factor = _factor(program, weights, x.rows, x.cols)
+    cell, factor = _factor(program, weights, x.rows, x.cols, reduction)
     rows, cols = x.rows, x.cols
     if not weights and all(m.row_step == cols for m in (dx, x, target)):
         rows, cols = 1, rows * cols
@@ -105,23 +181,35 @@ def _emit_elementwise(program: Program, kind: int, dx: Operand, x: Operand, targ
                  x=x.address, x_step=x.row_step, target=target.address,
                  target_step=target.row_step, weights=weights, cell=cell, rows=rows, cols=cols,
                  block_rows=block_rows, block_cols=block_cols, kind=kind, factor=factor,
-                 delta=delta)
-    _merge(program, losses, partials, tasks, cell, factor)
+                 shape=shape)
+    _merge(program, losses, partials, tasks, cell, factor, reduction, penalty)
 
 
-def _factor(program: Program, weights: int, rows: int, cols: int) -> tuple[int, float]:
-    """(cell, constant): 1/(cols * sum of the weights) in a cell, or 1/(cols * rows) as a number."""
-    if not weights:
-        return 0, 1.0 / max(1, rows * cols)
+def _factor(program: Program, weights: int, rows: int, cols: int, reduction: Reduction
+            ) -> tuple[int, float]:
+    """(cell, constant): what multiplies the slopes.
+
+    1/(cols * sum of the weights) in a cell, or 1/(cols * rows) as a number, each times the
+    reduction's factor.
+    """
+    if not weights or reduction.denominator:
+        total = (reduction.denominator or max(1, rows)) * max(1, cols)
+        return 0, reduction.gradient / total
     cell = program.workspace(1, "float64")
-    program.emit(LOSS_FACTOR, cell=cell, weights=weights, count=rows, scale=1.0 / max(1, cols))
+    program.emit(LOSS_FACTOR, cell=cell, weights=weights, count=rows,
+                 scale=reduction.gradient / max(1, cols))
     return cell, 0.0
 
 
-def _merge(program: Program, losses: int, partials: int, count: int, cell: int,
-           factor: float) -> None:
+def _merge(program: Program, losses: int, partials: int, count: int, cell: int, factor: float,
+           reduction: Reduction, penalty: Penalty | None) -> None:
+    """The sum of the tasks' losses; the factor of the slopes is turned into that of the values."""
+    value = (1.0 if cell else factor) * (reduction.value / reduction.gradient)
+    norms = penalty or Penalty(0, 0, 0, 0.0)
     program.emit(MERGE_LOSS, losses=losses, partials=partials, count=count, cell=cell,
-                 factor=factor)
+                 norms=norms.partials, norm_count=norms.count, rates=norms.rates,
+                 halted=program.halted_word if program.halts else 0, factor=value,
+                 penalty=norms.factor)
 
 
 def _row_blocks(x: Operand) -> tuple[int, int]:

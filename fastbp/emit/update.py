@@ -40,8 +40,8 @@ def hyper_row(**values: float) -> NDArray[np.float64]:
 
 def rates_row(lr: float, step: int = 0, beta1: float = 0.0, beta2: float = 0.0
               ) -> NDArray[np.float64]:
-    """lr, 1/(1 - beta1^step), 1/(1 - beta2^step), 0; corrections are 1 for step 0 or beta 0."""
-    return np.array([lr, bias_correction(beta1, step), bias_correction(beta2, step), 0.0])
+    """lr, 1/(1 - beta1^step), 1/(1 - beta2^step), 1; corrections are 1 for step 0 or beta 0."""
+    return np.array([lr, bias_correction(beta1, step), bias_correction(beta2, step), 1.0])
 
 
 def bias_correction(beta: float, step: int) -> float:

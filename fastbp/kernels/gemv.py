@@ -1,13 +1,17 @@
-"""Matrix times vector, where the matrix lies by rows: one dot product a row.
+"""Products with a vector: matrix times column, row times matrix, where the matrix lies by rows.
 
-As a matmul with one column it would fill one lane of a register; here k runs along the lanes, and
-the speed is that of reading the matrix.
+A column as a matmul would fill one lane of a register; here k runs along the lanes, one dot product
+a row. A row as a tile would have two chains of sums and read the matrix 128 bytes at a time; here
+four of its rows are read side by side to their ends. Both take the time of reading the matrix.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from fastbp._jit import kernel
-from fastbp._simd import at, fma, lane_sum, lanes, load, pointer, scalar, splat
+from fastbp._simd import at, fma, lane_sum, lanes, load, maximum, pointer, scalar, splat
+from fastbp._simd.strip import load_strip, splat_strip, store_strip, strip_lanes
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.gemm import FROM_C, FROM_ROW
 
@@ -15,6 +19,8 @@ from fastbp.kernels.gemm import FROM_C, FROM_ROW
 ROWS = 4
 
 GEMV = Instruction("gemv", "y y_step a a_step x m k start_kind start block_rows", "floor")
+ROW_PRODUCT = Instruction(
+    "row_product", "y x x_step b b_step n k start_kind start block_cols", "floor")
 
 
 @kernel
@@ -66,4 +72,49 @@ def run_gemv(w, r, task, step, slot, like):
                  pointer(w[8], like), scalar(like, r[0]))
 
 
-INSTRUCTIONS = ((GEMV, run_gemv),)
+@kernel
+def row_product(y, x, x_step, b, b_step, k, cols, start_kind, start, floor):
+    """y[j] = max(floor, y0[j] + sum_p x[p] b[p, j]), j < cols.
+
+    y (cols,) contiguous; x (k,) at steps of x_step; b (k, cols), rows at b_step, columns
+    contiguous; one dtype. y0 is y itself, start (cols,) or 0. Overwrites y. Each element is summed
+    over p in order, as a tile of kernels/gemm.py does. Source: docs/math.md#affine.
+    """
+    width, most = strip_lanes(y), splat_strip(y, floor)
+    for j in range(0, cols, width):
+        if start_kind == FROM_ROW:
+            store_strip(y, j, load_strip(start, j, cols - j), cols - j)
+        elif start_kind != FROM_C:
+            store_strip(y, j, splat_strip(y, 0.0), cols - j)
+    body = k - k % ROWS
+    for p in range(0, body, ROWS):
+        x0, x1 = splat_strip(y, x[p * x_step]), splat_strip(y, x[(p + 1) * x_step])
+        x2, x3 = splat_strip(y, x[(p + 2) * x_step]), splat_strip(y, x[(p + 3) * x_step])
+        b0, b1 = at(b, p * b_step), at(b, (p + 1) * b_step)
+        b2, b3 = at(b, (p + 2) * b_step), at(b, (p + 3) * b_step)
+        for j in range(0, cols, width):
+            n = cols - j
+            total = fma(x0, load_strip(b0, j, n), load_strip(y, j, n))
+            total = fma(x1, load_strip(b1, j, n), total)
+            total = fma(x2, load_strip(b2, j, n), total)
+            store_strip(y, j, fma(x3, load_strip(b3, j, n), total), n)
+    for p in range(body, k):
+        one, row = splat_strip(y, x[p * x_step]), at(b, p * b_step)
+        for j in range(0, cols, width):
+            n = cols - j
+            store_strip(y, j, fma(one, load_strip(row, j, n), load_strip(y, j, n)), n)
+    if floor > -np.inf:
+        for j in range(0, cols, width):
+            store_strip(y, j, maximum(load_strip(y, j, cols - j), most), cols - j)
+
+
+@kernel
+def run_row_product(w, r, task, step, slot, like):
+    """Columns task*block_cols ... of y."""
+    j = task * w[9]
+    row_product(at(pointer(w[0], like), j), pointer(w[1], like), w[2], at(pointer(w[3], like), j),
+                w[4], w[6], min(w[9], w[5] - j), w[7], at(pointer(w[8], like), j),
+                scalar(like, r[0]))
+
+
+INSTRUCTIONS = ((GEMV, run_gemv), (ROW_PRODUCT, run_row_product))

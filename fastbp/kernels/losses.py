@@ -5,7 +5,8 @@
 The kernels apply `factor` = 1 / sum_i w_i to the gradient (and 1/cols, where l_i is a mean over the
 columns); nothing else in the library divides by the batch. The loss is summed in float64: eight
 registers in the data's dtype, their lanes, then float64 over the row, the rows and the tasks, in
-order. Mathematics: docs/math.md#losses.
+order. A penalty on the weights joins it where the tasks' parts are added up. Mathematics:
+docs/math.md#losses.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ from fastbp._simd.elementary import constant
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels._registers import keep_upto, load_upto, store_upto
 from fastbp.kernels._strips import block
-from fastbp.kernels._vmath import exp_nonpositive, sigmoid_from, softplus_from
+from fastbp.kernels._vmath import exp, exp_nonpositive, log, sigmoid_from, softplus_from
+from fastbp.kernels.update import RATES
 
-SQUARED, ABSOLUTE, HUBER, LOGISTIC = range(4)
+SQUARED, ABSOLUTE, HUBER, LOGISTIC, POISSON, QUANTILE = range(6)
 # Registers that are summed in the data's dtype.
 CHAIN = 8
 
@@ -41,10 +43,11 @@ LOSS_FACTOR = Instruction("loss_factor", "cell weights count", "scale")
 ELEMENT_LOSS = Instruction(
     "element_loss",
     "partials dx dx_step x x_step target target_step weights cell rows cols block_rows block_cols "
-    "kind", "factor delta")
+    "kind", "factor shape")
 HINGE = Instruction(
     "hinge", "partials dx dx_step x x_step labels weights cell rows cols block_rows", "factor")
-MERGE_LOSS = Instruction("merge_loss", "losses partials count cell", "factor")
+MERGE_LOSS = Instruction(
+    "merge_loss", "losses partials count cell norms norm_count rates halted", "factor penalty")
 
 
 @kernel
@@ -73,18 +76,18 @@ def weight_of(weights, weighted, row):
     return np.float64(weights[row]) if weighted else 1.0
 
 
-# ---- elementwise: rule(x, t, delta) -> (loss, its slope by x) ------------------------------------
+# ---- elementwise: rule(x, t, a) -> (loss, its slope by x); a: the number that shapes it ----------
 
 
 @kernel
-def _squared(x, t, delta):
+def _squared(x, t, a):
     """d^2; d = x - t."""
     d = x - t
     return d * d, d + d
 
 
 @kernel
-def _absolute(x, t, delta):
+def _absolute(x, t, a):
     """|d|, with the slope 0 at 0."""
     d = x - t
     one = constant(d, 1.0, 1.0)
@@ -92,19 +95,39 @@ def _absolute(x, t, delta):
 
 
 @kernel
-def _huber(x, t, delta):
-    """d^2/2 where |d| <= delta, else delta*(|d| - delta/2)."""
+def _huber(x, t, a):
+    """d^2/2 where |d| <= a, else a*(|d| - a/2)."""
     d = x - t
     size = absolute(d)
-    value = select(size > delta, delta * (size - 0.5 * delta), 0.5 * d * d)
-    return value, maximum(minimum(d, delta), -delta)
+    value = select(size > a, a * (size - 0.5 * a), 0.5 * d * d)
+    return value, maximum(minimum(d, a), -a)
 
 
 @kernel
-def _logistic(x, t, delta):
-    """-t*log(sigmoid(x)) - (1-t)*log(sigmoid(-x)) = log(1 + e^x) - x*t; slope sigmoid(x) - t."""
+def _logistic(x, t, a):
+    """-t*log(sigmoid(x)) - (1-t)*log(sigmoid(-x)) = log(1 + e^x) - x*t, reported as a at most.
+
+    The slope, sigmoid(x) - t, is that of the whole loss.
+    """
     e = exp_nonpositive(-absolute(x))
-    return softplus_from(x, e) - x * t, sigmoid_from(x, e) - t
+    return minimum(softplus_from(x, e) - x * t, a), sigmoid_from(x, e) - t
+
+
+@kernel
+def _poisson(x, t, a):
+    """e^x - t*x + t*log(t) - t, half the deviance of a mean e^x; 0*log(0) = 0."""
+    mean = exp(x)
+    entropy = t * log(select(t == 0.0, constant(t, 1.0, 1.0), t))
+    return (mean - t * x) + (entropy - t), mean - t
+
+
+@kernel
+def _quantile(x, t, a):
+    """a*(t - x) where t > x, (1 - a)*(x - t) below, with the slope 0 at 0."""
+    d = x - t
+    above = 1.0 - a
+    slope = select(d > 0.0, above, select(d < 0.0, -a, d))
+    return maximum(above * d, -a * d), slope
 
 
 def _sweep(rule):
@@ -112,9 +135,9 @@ def _sweep(rule):
 
     @kernel
     def sweep(dx, dx_step, x, x_step, target, target_step, weights, weighted, rows, cols, factor,
-              delta):
+              shape):
         width = lanes(x)
-        d = splat(x, delta)
+        a = splat(x, shape)
         total = 0.0
         for r in range(rows):
             weight = weight_of(weights, weighted, r)
@@ -125,7 +148,7 @@ def _sweep(rule):
                 chain = splat(x, 0.0)
                 for i in range(first, min(cols, first + CHAIN * width), width):
                     n = cols - i
-                    value, slope = rule(load_upto(of, i, n), load_upto(wanted, i, n), d)
+                    value, slope = rule(load_upto(of, i, n), load_upto(wanted, i, n), a)
                     chain = chain + keep_upto(x, value, n, 0.0)
                     store_upto(to, i, slope * f, n)
                 row_total += np.float64(lane_sum(chain))
@@ -137,29 +160,37 @@ def _sweep(rule):
 
 _squared_block, _absolute_block = _sweep(_squared), _sweep(_absolute)
 _huber_block, _logistic_block = _sweep(_huber), _sweep(_logistic)
+_poisson_block, _quantile_block = _sweep(_poisson), _sweep(_quantile)
 
 
 @kernel
 def element_loss(dx, dx_step, x, x_step, target, target_step, weights, weighted, rows, cols,
-                 factor, kind, delta):
+                 factor, kind, shape):
     """dx = factor * w_i * l'(x, t); returns sum over the block of w_i * l(x, t) in float64.
 
     dx, x, target (rows, cols), rows at their steps, columns contiguous, one dtype; weights (rows,)
-    of that dtype if `weighted`. Overwrites dx, which may be x. kind: SQUARED, ABSOLUTE, HUBER
-    (delta), LOGISTIC (x logits, targets 0 .. 1). NaN gives NaN in loss and gradient. Source:
-    docs/math.md#losses.
+    of that dtype if `weighted`. Overwrites dx, which may be x. kind (and `shape`): SQUARED,
+    ABSOLUTE, HUBER (its delta), LOGISTIC (x logits, targets 0 .. 1; the most an element is
+    reported with), POISSON (x logarithms of means, targets of at least 0), QUANTILE (which one).
+    NaN gives NaN in loss and gradient. Source: docs/math.md#losses.
     """
     if kind == SQUARED:
         return _squared_block(dx, dx_step, x, x_step, target, target_step, weights, weighted,
-                              rows, cols, factor, delta)
+                              rows, cols, factor, shape)
     if kind == ABSOLUTE:
         return _absolute_block(dx, dx_step, x, x_step, target, target_step, weights, weighted,
-                               rows, cols, factor, delta)
+                               rows, cols, factor, shape)
     if kind == HUBER:
         return _huber_block(dx, dx_step, x, x_step, target, target_step, weights, weighted,
-                            rows, cols, factor, delta)
+                            rows, cols, factor, shape)
+    if kind == POISSON:
+        return _poisson_block(dx, dx_step, x, x_step, target, target_step, weights, weighted,
+                              rows, cols, factor, shape)
+    if kind == QUANTILE:
+        return _quantile_block(dx, dx_step, x, x_step, target, target_step, weights, weighted,
+                               rows, cols, factor, shape)
     return _logistic_block(dx, dx_step, x, x_step, target, target_step, weights, weighted,
-                           rows, cols, factor, delta)
+                           rows, cols, factor, shape)
 
 
 # ---- hinge ---------------------------------------------------------------------------------------
@@ -231,13 +262,29 @@ def run_hinge(w, r, task, step, slot, like):
 
 
 @kernel
-def run_merge_loss(w, r, task, step, slot, like):
-    """losses[step] = factor * sum of the partials, in order."""
-    partials = pointer_to(w[1], np.float64)
+def sum_of(values, count):
+    """sum_i values[i], i ascending; values (count,) float64."""
     total = 0.0
-    for i in range(w[2]):
-        total += partials[i]
-    pointer_to(w[0], np.float64)[step] = total * factor_of(w[3], r[0])
+    for i in range(count):
+        total += values[i]
+    return total
+
+
+@kernel
+def run_merge_loss(w, r, task, step, slot, like):
+    """losses[step] = factor * cell[0] * sum of the partials + penalty * decay * sum of the norms.
+
+    Sums in order; without a cell (address 0) its factor is 1. norms: parts of a squared norm; decay
+    is what multiplies the weight decay in this step's row of rates (update.py). halted: address of
+    the word that ends the run where the loss is not finite, or 0.
+    """
+    total = sum_of(pointer_to(w[1], np.float64), w[2]) * r[0] * factor_of(w[3], 1.0)
+    if w[5] > 0:
+        decay = pointer_to(w[6], np.float64)[RATES * step + 3]
+        total += r[1] * decay * sum_of(pointer_to(w[4], np.float64), w[5])
+    pointer_to(w[0], np.float64)[step] = total
+    if w[7] != 0 and not total - total == 0.0:
+        pointer_to(w[7], np.int64)[0] = 1
 
 
 INSTRUCTIONS = ((LOSS_FACTOR, run_loss_factor), (ELEMENT_LOSS, run_element_loss),

@@ -41,6 +41,7 @@ from fastbp.kernels import (
     losses,
     reduce,
     softmax,
+    sparse,
     update,
 )
 from fastbp.kernels._instruction import (
@@ -66,6 +67,7 @@ INSTRUCTIONS = (
     *layernorm.INSTRUCTIONS,
     *dropout.INSTRUCTIONS,
     *gemv.INSTRUCTIONS,
+    *sparse.INSTRUCTIONS,
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
@@ -81,7 +83,10 @@ TABLE, SCALARS, ROWS, TICKETS, ITEMSIZE = range(5)
 LABELS, LABEL_COUNT, CLASSES = range(5, 8)
 # Not 0: subnormal numbers are taken as zero.
 FLUSH = 8
-JOB_WORDS = 9
+# Becomes 1 when an instruction halts the run (losses.run_merge_loss): what comes after it in the
+# table, and all later steps, do nothing.
+HALTED = 9
+JOB_WORDS = 10
 REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
@@ -148,6 +153,12 @@ def run_task(code, reals, row, task, step, slot, like):
         dropout.run_dropout(w, r, task, step, slot, like)
     elif op == 25:
         gemv.run_gemv(w, r, task, step, slot, like)
+    elif op == 26:
+        gemv.run_row_product(w, r, task, step, slot, like)
+    elif op == 27:
+        sparse.run_sparse_affine(w, r, task, step, slot, like)
+    elif op == 28:
+        sparse.run_sparse_weight(w, r, task, step, slot, like)
 
 
 @kernel
@@ -157,6 +168,8 @@ def run_alone(job, steps, slot, like):
     rows = job[ROWS]
     for step in range(steps):
         for row in range(rows):
+            if job[HALTED] != 0:
+                return
             for task in range(code[row * ROW + TASKS]):
                 run_task(code, reals, row, task, step, slot, like)
 
@@ -178,14 +191,16 @@ def run_shared(control, job, steps, slot, like):
                 part = (slot + other) % threads
                 first = part * base + min(part, extra)
                 size = base + (1 if part < extra else 0)
-                done = 0
+                done, halted = 0, False
                 task = claim(claims, part * rows + row, step, size)
                 while task >= 0:
                     if done == 0:
                         await_done(control, wait, slot, longest)
-                    start = ticks()
-                    run_task(code, reals, row, first + task, step, slot, like)
-                    longest = max(longest, ticks() - start)
+                        halted = load_acquire(job, HALTED) != 0
+                    if not halted:
+                        start = ticks()
+                        run_task(code, reals, row, first + task, step, slot, like)
+                        longest = max(longest, ticks() - start)
                     done += 1
                     task = claim(claims, part * rows + row, step, size)
                 if done > 0:
@@ -268,6 +283,7 @@ def work(control_address, subject, threads, slot, steps, like):
     job = pointer_to(subject, np.int64)
     if not are_classes(pointer_to(job[LABELS], np.int64), job[LABEL_COUNT], job[CLASSES]):
         return REFUSED
+    job[HALTED] = 0
     if threads == 1:
         take_part(control, job, steps, False, slot, like)
         return 0

@@ -28,6 +28,7 @@ from fastbp._simd import (
     load,
     load_as,
     maximum,
+    minimum,
     pointer,
     pointer_to,
     scalar,
@@ -52,7 +53,7 @@ SOFTMAX = Instruction("softmax", "y y_step x x_step rows cols block_rows")
 SOFTMAX_CROSS_ENTROPY = Instruction(
     "softmax_cross_entropy",
     "partials dx dx_step x x_step target target_step weights cell rows cols block_rows kind "
-    "scratch scratch_step", "factor")
+    "scratch scratch_step", "factor most")
 
 
 # ---- a row ---------------------------------------------------------------------------------------
@@ -198,15 +199,17 @@ def _row_mass_and_gap(x, target, cols, highest):
 
 
 @kernel
-def cross_entropy_sum(gaps, totals, masses, weights, weighted, rows, wide):
-    """sum_i w_i (gap_i + mass_i log S_i) in float64, lane by lane; overwrites gaps by l_i.
+def cross_entropy_sum(gaps, totals, masses, weights, weighted, rows, most, wide):
+    """sum_i w_i l_i in float64, lane by lane; overwrites gaps by l_i.
 
-    gaps, totals, masses, weights (rows,) contiguous; wide: any float64 pointer.
+    l_i = gap_i + mass_i log S_i, `most` at most. gaps, totals, masses, weights (rows,) contiguous;
+    wide: any float64 pointer.
     """
+    highest = splat(gaps, most)
     for i in range(0, rows, lanes(gaps)):
         n = rows - i
         value = load(gaps, i, n) + load(masses, i, n) * log(load(totals, i, n))
-        store(gaps, i, value, n)
+        store(gaps, i, minimum(value, highest), n)
     total = splat(wide, 0.0)
     for i in range(0, rows, lanes(wide)):
         value = load_as(gaps, i, rows - i, wide)
@@ -282,7 +285,8 @@ def run_softmax_cross_entropy(w, r, task, step, slot, like):
         target = at(pointer(w[5], like), i * w[6])
         cross_entropy_by_target(dx, w[2], x, w[4], target, w[6], weights, weighted, rows, cols,
                                 factor, gaps, totals, masses)
-    partials[task] = cross_entropy_sum(gaps, totals, masses, weights, weighted, rows, partials)
+    partials[task] = cross_entropy_sum(gaps, totals, masses, weights, weighted, rows, r[1],
+                                       partials)
 
 
 INSTRUCTIONS = ((SOFTMAX, run_softmax), (SOFTMAX_CROSS_ENTROPY, run_softmax_cross_entropy))

@@ -6,8 +6,9 @@ so the compiler has no contraction to choose: a parameter gets the same bits whe
 inlined.
 
 Scalars: `hyper` is HYPER float64 numbers; `rates` is a row of RATES numbers that change from step
-to step: lr, c1 = 1/(1 - beta1^t), c2 = 1/(1 - beta2^t) (both 1 for other kinds), unused. They are
-combined in float64 and rounded once. Mathematics: docs/math.md#optimizers.
+to step: lr, c1 = 1/(1 - beta1^t), c2 = 1/(1 - beta2^t) (both 1 for other kinds), and what
+multiplies the weight decay (1 unless the penalty follows the batch). They are combined in float64
+and rounded once. Mathematics: docs/math.md#optimizers.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ def _constants(like, hyper, rates, scale):
     Adam's correction moves out of the root: lr*c1*m / (sqrt(c2*v) + eps) =
     (lr*c1/sqrt(c2)) * m / (sqrt(v) + eps/sqrt(c2)).
     """
-    root2 = math.sqrt(rates[2])
+    root2, decay = math.sqrt(rates[2]), hyper[0] * rates[3]
     return (
-        splat(like, scale), splat(like, hyper[0]), splat(like, hyper[1]),
+        splat(like, scale), splat(like, decay), splat(like, hyper[1]),
         splat(like, hyper[2]), splat(like, 1.0 - hyper[2]),
         splat(like, hyper[3]), splat(like, 1.0 - hyper[3]),
         splat(like, hyper[4]), splat(like, 1.0 - hyper[4]), splat(like, hyper[5]),
-        splat(like, -rates[0]), splat(like, -(rates[0] * hyper[0])),
+        splat(like, -rates[0]), splat(like, -(rates[0] * decay)),
         splat(like, -(rates[0] * rates[1] / root2)), splat(like, hyper[5] / root2),
     )
 

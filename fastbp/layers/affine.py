@@ -8,15 +8,18 @@ import numpy as np
 
 from fastbp import initializers, ops
 from fastbp._errors import ArgumentError, ShapeError
-from fastbp.emit.activations import emit_activation_backward
+from fastbp.emit.activations import emit_activation_backward, emit_activation_forward
 from fastbp.emit.affine import (
+    as_factor,
     emit_affine_db,
     emit_affine_dw,
     emit_affine_dx,
     emit_affine_forward,
     needs_input,
 )
+from fastbp.emit.sparse import emit_sparse_affine, emit_sparse_weight
 from fastbp.kernels.activations import IDENTITY, NAMES
+from fastbp.kernels.sparse import SPARSE_AFFINE, SPARSE_WEIGHT
 from fastbp.layers.base import Layer, Parameter, Shape, set_gradients
 
 if TYPE_CHECKING:
@@ -116,6 +119,14 @@ class Affine(Layer):
         if plan.training:
             plan.saved[node] = z or y
         bias = plan.address(self, "b") if self.bias else 0
+        sparse = plan.sparse_input_of(node)
+        if sparse is not None:
+            w = as_factor(plan.operand(self, "w"), self.layout)
+            row = emit_sparse_affine(plan.program, z or y, sparse, w, bias)
+            plan.reads_sparse(node, row, SPARSE_AFFINE)
+            if kind != IDENTITY:
+                emit_activation_forward(plan.program, y, z or y, kind, slope)
+            return
         emit_affine_forward(plan.program, y, plan.input_of(node), plan.operand(self, "w"), bias,
                             layout=self.layout, kind=kind, slope=slope, z=z)
 
@@ -132,7 +143,13 @@ class Affine(Layer):
             partial = emit_affine_dx(plan.program, dx, dy, plan.operand(self, "w"),
                                      layout=self.layout, through=through)
             plan.add_gradient(source, dx, partial)
-        emit_affine_dw(plan.program, plan.weight_target(self, "w"), dy, plan.input_of(node),
-                       layout=self.layout, finish=plan.weight_finish(self, "w"))
+        sparse = plan.sparse_input_of(node)
+        if sparse is not None:
+            dw = as_factor(plan.network.operand(self.gradients["w"]), self.layout)
+            row = emit_sparse_weight(plan.program, dw, dy, sparse)
+            plan.reads_sparse(node, row, SPARSE_WEIGHT)
+        else:
+            emit_affine_dw(plan.program, plan.weight_target(self, "w"), dy, plan.input_of(node),
+                           layout=self.layout, finish=plan.weight_finish(self, "w"))
         if self.bias:
             emit_affine_db(plan.program, plan.gradient_address(self, "b"), dy, sums)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._arena import ALIGNMENT, flat_view
+from fastbp._arena import ALIGNMENT
 from fastbp._program import Operand, Program, local_memory
 
 # Words from _PLACES on stand for addresses of a call's arrays in a program that is being built: a
@@ -36,6 +36,12 @@ def _cell(cell: int, word: int) -> tuple[int, int, int]:
     return cell, index // 2, word - place(index // 2, aligned=index % 2 == 0)
 
 
+def placed_cells(program: Program) -> list[tuple[int, int, int]]:
+    """(cell of `program.words()`, number of the array, offset) of every word made from `place`."""
+    words = program.tables()[0].reshape(-1)
+    return [_cell(int(cell), int(words[cell])) for cell in np.flatnonzero(words < _PLACES // 2)]
+
+
 class Plan:
     """A program with places for the addresses of a call's arrays.
 
@@ -54,10 +60,8 @@ class Plan:
             if memory.generation == generation:  # else it lies in two blocks: now one is enough
                 break
         self._generation, self._memory, self._program = generation, memory, program
-        words = program.tables()[0].reshape(-1)
-        places = np.flatnonzero(words < _PLACES // 2)
-        self._cells = [_cell(int(cell), int(words[cell])) for cell in places]
-        self._words = flat_view(words)
+        self._cells = placed_cells(program)
+        self._words = program.words()
         address, count, classes = program.required_labels
         self._labels = _cell(0, address)[1] if count else 0, count, classes
 

@@ -139,6 +139,29 @@ def huber(pred: Any, target: Any, *, delta: float = 1.0, sample_weight: Any = No
                          delta=float(delta))
 
 
+def poisson_deviance(log_mean: Any, target: Any, *, sample_weight: Any = None,
+                     out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+    """e^z - t*z + t*log(t) - t, half the Poisson deviance, averaged over all elements.
+
+    log_mean: z, logarithms of the means; target: counts, of z's shape, at least 0 (0*log(0) = 0).
+    Returns (loss, dz = (e^z - t) / size).
+    """
+    return _element_loss(emit.emit_poisson_deviance, "log_mean", log_mean, target, sample_weight,
+                         out)
+
+
+def pinball(pred: Any, target: Any, *, quantile: float = 0.5, sample_weight: Any = None,
+            out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
+    """quantile*(t - p) where t > p, (1 - quantile)*(p - t) elsewhere; averaged over all elements.
+
+    Its minimum is that quantile of the targets. Returns (loss, dpred); the slope at p = t is 0.
+    """
+    if not 0 < quantile < 1:
+        raise ArgumentError(f"quantile={quantile!r}", "a number between 0 and 1")
+    return _element_loss(emit.emit_pinball, "pred", pred, target, sample_weight, out,
+                         quantile=float(quantile))
+
+
 def _element_loss(emitter: Callable[..., None], name: str, pred: Any, target: Any,
                   sample_weight: Any, out: np.ndarray | None, **settings: float
                   ) -> tuple[float, np.ndarray]:

@@ -112,6 +112,29 @@ def huber(
     return _elementwise(value, np.clip(d, -delta, delta), sample_weight)
 
 
+def poisson_deviance(
+    log_mean: Array, target: Array, sample_weight: Array | None = None
+) -> LossAndGradient:
+    """Each element e^z - t z + t log t - t, with 0 log 0 = 0."""
+    z, t = widen(log_mean, target)
+    entropy = t * np.log(np.where(t == 0, 1, t))
+    return _elementwise(np.exp(z) - t * z + entropy - t, np.exp(z) - t, sample_weight)
+
+
+def pinball(
+    pred: Array,
+    target: Array,
+    sample_weight: Array | None = None,
+    *,
+    quantile: float = 0.5,
+) -> LossAndGradient:
+    """Each element q (t - p) where t > p, (1 - q) (p - t) elsewhere; slope 0 where they meet."""
+    pred, target = widen(pred, target)
+    q, d = pred.dtype.type(quantile), pred - target
+    slope = np.where(d > 0, 1 - q, np.where(d < 0, -q, 0))
+    return _elementwise(slope * d, slope, sample_weight)
+
+
 def hinge(scores: Array, target: Array, sample_weight: Array | None = None) -> LossAndGradient:
     """l_i = sum over j != y_i of max(0, s_ij - s_iy + 1), labels (N,); slope 0 at the kink."""
     scores, labels = widen(scores), np.asarray(target)

@@ -1,0 +1,246 @@
+"""One call of `Trainer.fit`: where it stands, and the loop that takes it on.
+
+Steps run in chunks of about 50 ms. Between two chunks, at an edge, everything is consistent: Ctrl-C
+takes effect there, callbacks look and save. Where the edges fall depends on time, so nothing
+that is computed may depend on them: losses are summed step by step, in order.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastbp import training_state
+from fastbp._arena import address_of
+from fastbp._errors import ArgumentError, NonFiniteError
+from fastbp._interrupts import Deferral, deferred_interrupts
+from fastbp.callbacks import Callback
+from fastbp.callbacks._base import Steps
+from fastbp.diagnosis import bad_data, bad_parameter, bad_value
+from fastbp.history import History
+from fastbp.samples import Samples
+
+if TYPE_CHECKING:
+    from fastbp.trainer import Trainer
+
+# Steps of one call into compiled code: at most so many, and about so many seconds, so that Ctrl-C,
+# callbacks and progress are never far away.
+CHUNK_STEPS = 1024
+CHUNK_SECONDS = 0.05
+_TINY = 1e-300  # for the mean loss of samples whose weights are all 0
+
+
+def shuffled(bits: np.random.PCG64, count: int) -> np.ndarray:
+    """The numbers 0 .. count-1 in random order, int64 (count,).
+
+    Sorts random 64-bit words whose low bits are the number itself, so that all differ. Unlike
+    `Generator.permutation`, raw words are the same in every version of NumPy. Numbers whose high
+    bits are equal stay in order: for 2^20 samples one pair in 2^44.
+    """
+    low = np.uint64(count.bit_length())
+    words = bits.random_raw(count) >> low << low | np.arange(count, dtype=np.uint64)
+    words.sort()
+    return (words & ((np.uint64(1) << low) - np.uint64(1))).view(np.int64)
+
+
+class Fit:
+    """The progress of a fit.
+
+    Attributes: epoch (under way, from 1), position (its samples that are done), loss_sum and
+    seconds (of the epoch so far), order_state (of the generator before it drew the epoch's order),
+    first_step (the trainer's steps before this fit), history, hooks (by priority), resumed (whether
+    a checkpoint is continued).
+    """
+
+    def __init__(self, trainer: Trainer, samples: Samples, *, epochs: int, batch_size: int,
+                 shuffle: bool, validation: tuple[Any, ...] | None,
+                 hooks: Sequence[Callback]) -> None:
+        for number, hook in enumerate(hooks):
+            if not isinstance(hook, Callback):
+                raise ArgumentError(f"callbacks[{number}] is a {type(hook).__name__}",
+                                    "objects of subclasses of fastbp.callbacks.Callback")
+        self.trainer, self.samples, self.rows = trainer, samples, len(samples)
+        self.epochs, self.batch_size, self.shuffle = epochs, batch_size, shuffle
+        self.validation = validation
+        self.hooks = sorted(hooks, key=lambda hook: hook.priority)
+        self.history = History()
+        self.first_step = trainer.step_count
+        self.epoch, self.position, self.loss_sum, self.seconds = 1, 0, 0.0, 0.0
+        self.order_state: Any = trainer.bits.state
+        self.resumed = False
+        self._saved: training_state.Saved | None = None
+        self._chunk = 1
+        self._at_edge = False
+        self._edge = Deferral(None)
+
+    @cached_property
+    def digest(self) -> str:
+        """Tells these data from others (`training_state.digest`)."""
+        return training_state.digest(self.samples.arrays())
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or a callback has ended the training."""
+        return self.epoch > self.epochs or self.trainer.stop
+
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Take over the checkpoint in a file, or the newest one of a folder if it has any."""
+        self._saved = training_state.find(path)
+        if self._saved is not None:
+            training_state.restore(self._saved, self)
+            self.resumed = True
+
+    # ---- the loop -------------------------------------------------------------------------
+
+    def run(self) -> History:
+        """Make the epochs that are left."""
+        trainer = self.trainer
+        with deferred_interrupts() as self._edge:
+            self._call("on_fit_begin")
+            if self._saved is not None:
+                training_state.restore_callbacks(self._saved, self.hooks)
+                self._saved = None  # its arrays
+            try:
+                self._run_epochs()
+            except KeyboardInterrupt:
+                if self._at_edge:
+                    self._call("on_pause")
+                raise
+            except NonFiniteError as error:
+                answers = [hook.on_non_finite(trainer, error) for hook in self.hooks]
+                if not any(answers):
+                    raise
+            finally:
+                self._call("on_fit_end")
+        return self.history
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        for hook in self.hooks:
+            getattr(hook, name)(self.trainer, *arguments)
+
+    def _run_epochs(self) -> None:
+        while not self.finished:
+            if self._is_paused():
+                return
+            self._begin_epoch()
+            while self.position < self.rows:
+                self._call("on_steps", self._make_steps())
+                self._let_signals_through()
+                if self._is_paused():
+                    return
+            self._end_epoch()
+            self._let_signals_through()
+
+    def _is_paused(self) -> bool:
+        """Whether a callback wants no further step; the others hear of it."""
+        if self.trainer.stop_now:
+            self._call("on_pause")
+        return self.trainer.stop_now
+
+    def _let_signals_through(self) -> None:
+        self._at_edge = True
+        self._edge()
+        self._at_edge = False
+
+    def _begin_epoch(self) -> None:
+        self._call("on_epoch_begin", self.epoch)
+        trainer, begin = self.trainer, time.perf_counter()
+        trainer.bits.state = self.order_state
+        self._order = (shuffled(trainer.bits, self.rows) if self.shuffle
+                       else np.arange(self.rows, dtype=np.int64))
+        steps = -(-self.rows // self.batch_size)
+        # Always of the whole epoch: a resumed one sees the bits of an undisturbed one.
+        factors = trainer.schedule.factors((self.epoch - 1) * steps, steps, steps, self.epochs)
+        self._rates = trainer.optimizer.lr * factors
+        self._sizes = self._batch_sizes(steps)
+        self.seconds += time.perf_counter() - begin
+
+    def _batch_sizes(self, steps: int) -> np.ndarray:
+        """Samples of each batch, or their weights' sum: its share in the epoch's loss, float64."""
+        weights = self.samples.weights
+        if weights is None:
+            sizes = np.full(steps, float(self.batch_size))
+            sizes[-1] = self.rows - (steps - 1) * self.batch_size
+            return sizes
+        begins = np.arange(0, self.rows, self.batch_size)
+        return np.add.reduceat(weights[self._order].astype(np.float64), begins)
+
+    def _make_steps(self) -> Steps:
+        """Run one chunk of steps."""
+        trainer, size = self.trainer, self.batch_size
+        done, begin = self.position // size, time.perf_counter()
+        left = self.rows // size - done
+        if left:
+            plan = trainer.plan_of(self.samples, size)
+            count = self._count_until_edge(left) if plan.plan.is_compiled else 1
+        else:
+            size, count = self.rows % size, 1
+            plan = trainer.plan_of(self.samples, size)
+        first, rates = trainer.step_count, self._rates[done : done + count]
+        losses = trainer.run_steps(plan, self.samples, rates,
+                                   address_of(self._order) + 8 * self.position)
+        # One after the other: NumPy's own sums depend on how many there are.
+        parts = losses * self._sizes[done : done + count]
+        loss_sum = np.add.accumulate(np.concatenate(([self.loss_sum], parts)))[-1]
+        if trainer.check_finite and not math.isfinite(loss_sum):
+            raise self._non_finite(first, losses, size)
+        self.loss_sum = float(loss_sum)
+        self.position += count * size
+        seconds = time.perf_counter() - begin
+        self.seconds += seconds
+        if left:
+            self._chunk = max(1, min(2 * self._chunk,
+                                     int(CHUNK_SECONDS * count / max(seconds, 1e-9))))
+        return Steps(first + 1, self.epoch, losses, rates)
+
+    def _count_until_edge(self, left: int) -> int:
+        """Steps that may run in one go: by time, and up to where a callback wants an edge."""
+        count = min(self._chunk, left, CHUNK_STEPS)
+        for hook in self.hooks:
+            if hook.next_step is not None and hook.next_step > self.trainer.step_count:
+                count = min(count, hook.next_step - self.trainer.step_count)
+        return count
+
+    def _end_epoch(self) -> None:
+        trainer = self.trainer
+        if trainer.check_finite:
+            error = bad_parameter(trainer.network, trainer.step_count, self.epoch)
+            if error is not None:
+                raise error
+        row = {"epoch": self.epoch, "loss": self.loss_sum / max(self._sizes.sum(), _TINY),
+               "lr": float(self._rates[-1]), "seconds": self.seconds,
+               "samples_per_second": self.rows / self.seconds}
+        if self.validation is not None:
+            self._at_edge = True  # evaluation changes nothing, so that it may end anywhere
+            with self._edge.lifted():
+                scores = trainer.evaluate(*self.validation)
+            self._at_edge = False
+            row |= {f"val_{name}": value for name, value in scores.items()}
+        trainer.schedule.epoch_end(row)
+        self.history.append(row)
+        self.epoch, self.position, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0
+        self.order_state = trainer.bits.state
+        self._call("on_epoch_end", self.history.rows[-1])
+
+    def _non_finite(self, first: int, losses: np.ndarray, size: int) -> NonFiniteError:
+        """The error for the first of these losses that is not finite; counts go back to its step.
+
+        The program stopped there: parameters are those before the step.
+        """
+        trainer = self.trainer
+        good = int(np.argmin(np.isfinite(losses)))
+        trainer.step_count = first + good
+        step, begin = trainer.step_count + 1, self.position + good * size
+        index = self._order[begin : begin + size]
+        found = (bad_parameter(trainer.network, step, self.epoch)
+                 or bad_data(self.samples, index, step, self.epoch))
+        if found is not None:
+            return found
+        plan = trainer.run_gradients(self.samples, size, address_of(self._order) + 8 * begin)
+        return bad_value(plan.plan, step, self.epoch)

@@ -1,0 +1,436 @@
+"""Nielsen's networks: the numbers of a per-sample NumPy twin, and the book's conventions.
+
+Bound: each step sums at most 49 products a number; a few dozen steps with learning rates up to 3
+multiply an error by some thousand at most, so 1e-9 of the largest element is far above n*u.
+"""
+# ruff: noqa: NPY002 - the book draws from the global generators
+
+import copy
+import pickle
+import random
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastbp._errors import ArgumentError, CheckpointError, ShapeError
+from fastbp._program import Program
+from fastbp.benchmark._peers import _numpy_nielsen as twin
+from fastbp.compat.nielsen import network, network2
+
+SCRIPTS = Path(__file__).parent / "scripts"
+
+
+def close(ours, wanted, bound=1e-9):
+    for mine, theirs in zip(ours, wanted, strict=True):
+        assert mine.dtype == np.float64
+        assert mine.shape == theirs.shape
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=bound * np.abs(theirs).max())
+
+
+def make_data(n, sizes, dtype=np.float32, seed=0):
+    rng = np.random.default_rng(seed)
+    x = (rng.random((n, sizes[0], 1)) * (255 if dtype == np.uint8 else 1)).astype(dtype)
+    if dtype == np.uint8:
+        x //= 100
+    labels = rng.integers(0, sizes[-1], n)
+    return [(column, np.eye(sizes[-1])[:, [label]])
+            for column, label in zip(x, labels, strict=True)]
+
+
+def pair(sizes, kind="network", **settings):
+    nets = []
+    makers = {"network": (network.Network, twin.Network1),
+              "network2": (network2.Network, twin.Network)}[kind]
+    for make in makers:
+        np.random.seed(5)
+        nets.append(make(sizes, **settings))
+    return nets
+
+
+def seeded(function, *arguments, **settings):
+    random.seed(9)
+    return function(*arguments, **settings)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Steps of every program that is run, in order."""
+    seen, run = [], Program.run
+
+    def counted(self, steps=1, **settings):
+        seen.append(steps)
+        return run(self, steps, **settings)
+
+    monkeypatch.setattr(Program, "run", counted)
+    return seen
+
+
+# ---- network -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sizes", "n", "batch", "dtype"), [
+    ([7, 5, 3], 23, 10, np.float32), ([4, 6, 5, 3], 20, 5, np.float64), ([3, 2], 9, 4, np.float32),
+    ([5, 4, 2], 6, 1, np.float64), ([5, 4, 2], 6, 50, np.uint8), ([49, 20, 10], 40, 10, np.int32),
+    ([2, 1, 1, 1], 8, 3, np.float64), ([33, 17, 9], 300, 150, np.float32),
+])  # fmt: skip
+def test_sgd_is_the_twins(sizes, n, batch, dtype, capsys):
+    ours, theirs = pair(sizes)
+    data = make_data(n, sizes, dtype)
+    test = [(x, int(np.argmax(y))) for x, y in make_data(15, sizes, dtype, seed=1)]
+    printed = []
+    for net in (ours, theirs):
+        shuffled = list(data)
+        seeded(net.SGD, shuffled, 3, batch, 1.5, test_data=test)
+        printed.append((capsys.readouterr().out, [id(sample) for sample in shuffled]))
+    close(ours.weights, theirs.weights)
+    close(ours.biases, theirs.biases)
+    assert printed[0] == printed[1]  # and the caller's list is in the same order
+    assert printed[0][0].splitlines()[2].startswith("Epoch 2: ")
+    assert ours.evaluate(test) == theirs.evaluate(test)
+    assert ours.evaluate(iter(test)) == theirs.evaluate(test)
+
+
+def test_an_epoch_is_one_program(runs, capsys):
+    ours, _ = pair([7, 5, 3])
+    data = make_data(64, [7, 5, 3])
+    ours.SGD(data, 1, 4, 1.0)
+    assert sum(runs) == 16
+    assert len(runs) <= 5  # 1, 2, 4, 8, 1 steps
+    runs.clear()
+    ours.SGD(data[:63], 1, 4, 1.0)
+    assert sum(runs) == 16
+    assert capsys.readouterr().out == "Epoch 0 complete\n" * 2
+
+
+def test_iterators_are_taken_and_lists_shuffled(capsys):
+    ours, theirs = pair([4, 3, 2])
+    data = make_data(11, [4, 3, 2])
+    test = [(x, int(np.argmax(y))) for x, y in data]
+    seeded(ours.SGD, zip(*map(list, zip(*data, strict=True)), strict=True), 2, 3, 0.5,
+           test_data=zip(*map(list, zip(*test, strict=True)), strict=True))
+    mine = capsys.readouterr().out
+    seeded(theirs.SGD, list(data), 2, 3, 0.5, test_data=test)
+    assert mine == capsys.readouterr().out
+    close(ours.weights, theirs.weights)
+
+
+def test_parameters_are_rebound_and_old_ones_kept():
+    ours, _ = pair([4, 3, 2])
+    lists, arrays = (ours.weights, ours.biases), [*ours.weights, *ours.biases]
+    before = [array.copy() for array in arrays]
+    ours.update_mini_batch(make_data(5, [4, 3, 2]), 0.5)
+    assert ours.weights is not lists[0]
+    assert ours.biases is not lists[1]
+    for array, copied in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, copied)
+    assert not any(np.array_equal(a, b) for a, b in zip(ours.weights, before, strict=False))
+
+
+@pytest.mark.parametrize("kind", ["network", "network2"])
+def test_backprop_and_a_single_mini_batch(kind):
+    ours, theirs = pair([6, 5, 4], kind)
+    x, y = make_data(1, [6, 5, 4], np.float64)[0]
+    for mine, wanted in zip(ours.backprop(x, y), theirs.backprop(x, y), strict=True):
+        close(mine, wanted, 1e-14)
+    batch = make_data(7, [6, 5, 4])
+    if kind == "network":
+        ours.update_mini_batch(batch, 0.7)
+        theirs.step(batch, 0.7, 0)
+    else:
+        ours.update_mini_batch(tuple(batch), 0.7, 2.0, 50)
+        theirs.step(batch, 0.7, 2.0 / 50)
+    close(ours.weights, theirs.weights, 1e-14)
+    close(ours.biases, theirs.biases, 1e-14)
+    np.testing.assert_allclose(ours.feedforward(x), theirs.feedforward(x), rtol=1e-13)
+
+
+def test_what_users_do_to_parameters_is_seen(capsys):
+    nets = pair([4, 3, 2])
+    data = make_data(12, [4, 3, 2])
+    for net in nets:
+        shuffled = copy.deepcopy(data)
+        seeded(net.SGD, shuffled, 1, 4, 0.5)
+        net.weights[0][...] *= 2  # in place
+        net.biases = [b + 1 for b in net.biases]
+        net.SGD(shuffled, 1, 4, 0.5)
+        shuffled[0][0][...] += 1  # data, between calls
+        net.SGD(shuffled, 1, 4, 0.5)
+    close(nets[0].weights, nets[1].weights)
+
+
+def test_targets_of_one_output_may_be_bare(capsys):
+    for bare in (lambda v: v, lambda v: np.array([v]), lambda v: np.array([[v]])):
+        ours, theirs = pair([2, 3, 1])
+        points = [(np.array([[a], [b]]), bare(a ^ b)) for a in (0, 1) for b in (0, 1)]
+        columns = [(x, np.array([[np.ravel(y)[0]]])) for x, y in points]
+        seeded(ours.SGD, points, 5, 4, 3.0)
+        seeded(theirs.SGD, columns, 5, 4, 3.0)
+        close(ours.weights, theirs.weights)
+
+
+def test_overrides_are_honoured(capsys, runs):
+    data = make_data(12, [4, 3, 2])
+
+    class Doubled(network.Network):
+        def cost_derivative(self, a, y):
+            return 2 * (a - y)
+
+    class Logged(network.Network):
+        seen = 0
+
+        def update_mini_batch(self, mini_batch, eta):
+            self.seen += len(mini_batch)
+            super().update_mini_batch(mini_batch, 2 * eta)
+
+    _, theirs = pair([4, 3, 2])
+    seeded(theirs.SGD, list(data), 2, 5, 1.0)
+    for cls in (Doubled, Logged):
+        np.random.seed(5)
+        net = cls([4, 3, 2])
+        seeded(net.SGD, list(data), 2, 5, 0.5)
+        close(net.weights, theirs.weights)
+    assert net.seen == 24
+    np.random.seed(5)
+    net, calls, backprop = network.Network([4, 3, 2]), [], network.Network.backprop
+    net.backprop = lambda x, y: calls.append(1) or backprop(net, x, y)
+    runs.clear()
+    seeded(net.SGD, list(data), 2, 5, 1.0)
+    assert len(calls) == 24
+    assert not runs
+    close(net.weights, theirs.weights)
+
+
+@pytest.mark.parametrize("module", [network, network2])
+def test_another_sigmoid_is_used(monkeypatch, capsys, module):
+    data = make_data(8, [4, 3, 2])
+    arguments = (1, 4, 0.1)
+    monkeypatch.setattr(module, "sigmoid", np.tanh)
+    monkeypatch.setattr(module, "sigmoid_prime", lambda z: 1 - np.tanh(z) ** 2)
+    monkeypatch.setattr(twin, "sigmoid", module.sigmoid)
+    monkeypatch.setattr(twin, "sigmoid_prime", module.sigmoid_prime)
+    kind = module.__name__.rpartition(".")[2]
+    settings = {"cost": module.QuadraticCost} if module is network2 else {}
+    ours, theirs = pair([4, 3, 2], kind, **settings)
+    for net in (ours, theirs):
+        seeded(net.SGD, list(data), *arguments)
+    close(ours.weights, theirs.weights)
+    test = [(x, int(np.argmax(y))) for x, y in data]
+    name = "accuracy" if module is network2 else "evaluate"
+    assert getattr(ours, name)(test) == getattr(theirs, name)(test)
+
+
+def test_evaluate_asks_an_overridden_feedforward():
+    class Constant(network.Network):
+        def feedforward(self, a):
+            return np.array([[0.0], [1.0]])
+
+    net = Constant([4, 3, 2])
+    assert net.evaluate([(np.zeros((4, 1)), 1), (np.zeros((4, 1)), 0)]) == 1
+
+
+def test_interrupted_training_keeps_what_was_learned(monkeypatch, capsys):
+    ours, theirs = pair([4, 3, 2])
+    data, run, calls = make_data(12, [4, 3, 2]), Program.run, []
+
+    def interrupted(self, steps=1, **settings):
+        calls.append(steps)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return run(self, steps, **settings)
+
+    monkeypatch.setattr(Program, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        seeded(ours.SGD, list(data), 1, 2, 0.5)
+    order = list(data)
+    seeded(random.shuffle, order)
+    for k in (0, 2, 4):  # runs of 1 and 2 steps were done
+        theirs.step(order[k : k + 2], 0.5, 0)
+    close(ours.weights, theirs.weights)
+
+
+def test_saturated_neurons_raise_no_warnings():
+    ours, _ = pair([2, 2, 2])
+    ours.weights = [1e4 * np.ones((2, 2)), -1e4 * np.ones((2, 2))]
+    x = np.ones((2, 1))
+    np.testing.assert_array_equal(ours.feedforward(x), 0)
+    ours.update_mini_batch([(x, np.ones((2, 1)))], 1.0)
+    np.testing.assert_array_equal(ours.weights[0], 1e4)
+
+
+# ---- network2 ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cost", ["QuadraticCost", "CrossEntropyCost"])
+@pytest.mark.parametrize("lmbda", [0.0, 3.0])
+def test_monitoring_is_the_twins(cost, lmbda, capsys):
+    sizes = [12, 9, 10]
+    data = make_data(50, sizes)
+    evaluation = [(x, int(np.argmax(y))) for x, y in make_data(20, sizes, seed=3)]
+    found = []
+    for make, module in ((network2.Network, network2), (twin.Network, twin)):
+        np.random.seed(5)
+        net = make(sizes, cost=getattr(module, cost))
+        monitored = seeded(net.SGD, list(data), 4, 8, 0.5, lmbda, evaluation, True, True, True,
+                           True)
+        found.append((net, monitored, capsys.readouterr().out))
+    (ours, mine, printed), (theirs, wanted, lines) = found
+    close(ours.weights, theirs.weights)
+    close(ours.biases, theirs.biases)
+    assert [len(numbers) for numbers in mine] == [4] * 4
+    np.testing.assert_allclose(mine[0], wanted[0], rtol=1e-11)
+    np.testing.assert_allclose(mine[2], wanted[2], rtol=1e-11)
+    assert mine[1] == wanted[1]
+    assert mine[3] == wanted[3]
+    # Costs are printed with all their digits: compare the words.
+    words = [line.rpartition(" " if "Cost" in line else "\n")[0] or line
+             for line in printed.splitlines()]
+    assert words == [line.rpartition(" " if "Cost" in line else "\n")[0] or line
+                     for line in lines.splitlines()]
+    assert isinstance(mine, tuple)
+
+
+def test_nothing_monitored_gives_empty_lists(capsys):
+    net = network2.Network([3, 2])
+    assert net.SGD(make_data(4, [3, 2]), 1, 2, 0.1) == ([], [], [], [])
+    assert capsys.readouterr().out == "Epoch 0 training complete\n"
+
+
+def test_a_users_cost_is_asked(capsys):
+    class Doubled:
+        @staticmethod
+        def fn(a, y):
+            return np.sum((a - y) ** 2)
+
+        @staticmethod
+        def delta(z, a, y):
+            return 2 * (a - y) * a * (1 - a)
+
+    class Cubic(network2.QuadraticCost):
+        fn = staticmethod(lambda a, y: np.sum(np.abs(a - y) ** 3))
+
+    data = make_data(12, [4, 3, 2])
+    ours, theirs = pair([4, 3, 2], "network2", cost=Doubled)
+    for net in (ours, theirs):
+        seeded(net.SGD, list(data), 2, 5, 0.5, lmbda=1.0)
+    close(ours.weights, theirs.weights)
+    for cost in (Doubled, Cubic):
+        ours.cost = theirs.cost = cost
+        np.testing.assert_allclose(ours.total_cost(data, 1.0), theirs.total_cost(data, 1.0),
+                                   rtol=1e-12)
+
+
+def test_early_stopping(capsys):
+    class Scripted(network2.Network):
+        def accuracy(self, data, convert=False):
+            self.asked = getattr(self, "asked", -1) + 1
+            return [3, 5, 5, 4, 6, 6, 6, 6][self.asked]
+
+    data = make_data(4, [3, 2])
+    test = [(x, 0) for x, _ in data]
+    found = Scripted([3, 2]).SGD(data, 20, 2, 0.1, evaluation_data=test,
+                                 monitor_evaluation_accuracy=True, early_stopping_n=3)
+    assert found[1] == [3, 5, 5, 4, 6, 6, 6, 6]
+    with pytest.raises(ArgumentError, match="early_stopping_n=3 without an accuracy"):
+        Scripted([3, 2]).SGD(data, 20, 2, 0.1, early_stopping_n=3)
+    with pytest.raises(ArgumentError, match="without evaluation_data"):
+        Scripted([3, 2]).SGD(data, 20, 2, 0.1, monitor_evaluation_cost=True)
+
+
+def test_initializers_draw_as_the_book():
+    np.random.seed(3)
+    biases = [np.random.randn(3, 1), np.random.randn(2, 1)]
+    weights = [np.random.randn(3, 4), np.random.randn(2, 3)]
+    for make in (network.Network, network2.Network):
+        np.random.seed(3)
+        net = make([4, 3, 2])
+        scale = [2, np.sqrt(3)] if make is network2.Network else [1, 1]
+        for mine, wanted in zip([*net.biases, *net.weights],
+                                [*biases, *(w / s for w, s in zip(weights, scale, strict=True))],
+                                strict=True):
+            np.testing.assert_array_equal(mine, wanted)
+        assert net.num_layers == 3
+        assert net.sizes == [4, 3, 2]
+    np.random.seed(3)
+    net.large_weight_initializer()
+    np.testing.assert_array_equal(net.weights[0], weights[0])
+
+
+def test_costs_of_single_samples():
+    a, y = np.array([[0.2], [1.0]]), np.array([[0.0], [1.0]])
+    assert network2.QuadraticCost.fn(a, y) == pytest.approx(0.02, rel=1e-14)
+    assert network2.CrossEntropyCost.fn(a, y) == pytest.approx(-np.log(0.8), rel=1e-14)
+    np.testing.assert_array_equal(network2.CrossEntropyCost.delta(None, a, y), a - y)
+    z = np.array([[0.5], [-0.5]])
+    np.testing.assert_allclose(network2.QuadraticCost.delta(z, a, y),
+                               (a - y) * twin.sigmoid_prime(z), rtol=1e-15)
+    np.testing.assert_array_equal(network2.vectorized_result(3), np.eye(10)[:, [3]])
+
+
+def test_save_and_load(tmp_path, capsys):
+    net = network2.Network([4, 3, 2], cost=network2.QuadraticCost)
+    net.SGD(make_data(6, [4, 3, 2]), 1, 3, 0.5)
+    net.save(tmp_path / "net.json")
+    other = network2.load(str(tmp_path / "net.json"))
+    for mine, wanted in zip([*other.weights, *other.biases], [*net.weights, *net.biases],
+                            strict=True):
+        np.testing.assert_array_equal(mine, wanted)
+    assert other.cost is network2.QuadraticCost
+    assert other.sizes == [4, 3, 2]
+    for again in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        np.testing.assert_array_equal(again.weights[0], net.weights[0])
+
+
+def test_files_that_are_no_network(tmp_path):
+    path = tmp_path / "net.json"
+    good = '{"sizes": [1, 1], "weights": [[[1.0]]], "biases": [[[1.0]]], "cost": "QuadraticCost"}'
+    for text, message in (("nonsense", "net.json: JSONDecodeError"), ("{}", "KeyError: 'cost'"),
+                          (good.replace("Quadratic", "My"), r"cost 'MyCost'; .*network2.MyCost ="),
+                          (good.replace("QuadraticCost", "json"), "cost 'json'"),
+                          (good.replace("[1, 1]", "[1, 2]"), r"those of sizes \[1, 2\]")):
+        path.write_text(text)
+        with pytest.raises(CheckpointError, match=message):
+            network2.load(path)
+    path.write_text(good)
+    assert network2.load(path).weights[0].shape == (1, 1)
+
+
+# ---- errors, a script ----------------------------------------------------------------------------
+
+
+def test_wrong_shapes_name_the_sample(capsys):
+    data = make_data(5, [4, 3, 2])
+    flat = [*data[:3], (data[3][0][:, 0], data[3][1]), data[4]]
+    labels = [(x, int(np.argmax(y))) for x, y in data]
+    for net in (network.Network([4, 3, 2]), network2.Network([4, 3, 2])):
+        before = net.weights
+        with pytest.raises(ShapeError, match=r"training_data\[3\]: x with shape \(4,\); .*\(4, 1"):
+            net.SGD(flat, 1, 2, 0.5)
+        with pytest.raises(ShapeError, match=r"training_data\[0\]: y with shape \(\); .*vector"):
+            net.SGD(labels, 1, 2, 0.5)
+        with pytest.raises(ArgumentError, match="mini_batch_size=0"):
+            net.SGD(data, 1, 0, 0.5)
+        assert net.weights is before
+    with pytest.raises(ShapeError, match=r"test_data\[0\]: x with shape \(3, 1\)"):
+        network.Network([4, 2]).evaluate([(np.ones((3, 1)), 0)])
+
+
+def test_the_script_prints_what_its_twin_prints(monkeypatch, capsys):
+    results = []
+    one = type(sys)("network")
+    one.Network = twin.Network1
+    for first, second in ((network, network2), (one, twin)):
+        monkeypatch.setitem(sys.modules, "network", first)
+        monkeypatch.setitem(sys.modules, "network2", second)
+        found = runpy.run_path(str(SCRIPTS / "nielsen_digits.py"))
+        lines = capsys.readouterr().out.splitlines()
+        results.append((found, [line for line in lines if not line.startswith("Cost")]))
+    (ours, printed), (theirs, wanted) = results
+    assert printed == wanted
+    assert len(printed) == 15 + 3 * 6
+    for mine, numbers in zip(ours["costs"], theirs["costs"], strict=True):
+        np.testing.assert_allclose(mine, numbers, rtol=1e-9)
+    close(ours["net"].weights, theirs["net"].weights)
+    assert int(printed[14].split()[2]) > 15  # of 30, after 15 epochs
