@@ -274,10 +274,13 @@ def _loss(name: str, make: Callable[..., Args], title: str = "") -> Operation:
             slope = 4 * u * cols / rows + 0 * x if name == "hinge" else slope + 0 * x
             return (20 + cols / 16) * u * value, slope
         away = np.abs(x - t)
-        value = (away**2 + np.abs(x) + 1).mean()
-        return 20 * u * value, 8 * u * (2 * away + 1) / x.size
+        size, slope = away**2 + np.abs(x) + 1, 2 * away + 1
+        if name == "poisson_deviance":
+            size, slope = size + np.exp(x), slope + np.exp(x)
+        return 20 * u * size.mean(), 8 * u * slope / x.size
 
-    is_smooth = name in ("softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error")
+    is_smooth = name in ("softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error",
+                         "poisson_deviance")
     return Operation(
         title or name, make, lambda x, target, **k: function(x, target, **k),
         lambda x, target: twin(x, target), bounds, out="x",
@@ -341,6 +344,7 @@ OPERATIONS: tuple[Operation, ...] = (
     _loss("softmax_cross_entropy", _probabilities, "softmax_cross_entropy probabilities"),
     _loss("hinge", _labels),
     *(_loss(name, _probabilities) for name in (
-        "sigmoid_cross_entropy", "mean_squared_error", "mean_absolute_error", "huber")),
+        "sigmoid_cross_entropy", "mean_squared_error", "mean_absolute_error", "huber",
+        "poisson_deviance", "pinball")),
     *(_step(name) for name in STEPS),
 )
