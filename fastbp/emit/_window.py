@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from fastbp import _pool
 from fastbp._arena import padded
-from fastbp._program import SLOT_BYTES, SLOTS, Program
+from fastbp._program import SLOT_BYTES, Program
 from fastbp.emit.gemm import registers
 
 Pair = tuple[int, int]
@@ -108,4 +109,4 @@ def scratch_for(program: Program, plane: Plane, count: int) -> tuple[int, int]:
         return program.scratch[0], SLOT_BYTES
     # Whole registers are read behind the end of a band.
     size = padded(fixed(plane, itemsize) + count + 2 * registers(itemsize)[1], program.dtype)
-    return program.workspace(SLOTS * size), size * itemsize
+    return program.workspace(_pool.MOST_THREADS * size), size * itemsize
