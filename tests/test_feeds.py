@@ -204,7 +204,9 @@ def test_what_cannot_be_data_is_refused(samples, tmp_path):
 
 
 MEMORY = """
-import numpy as np, resource, sys
+import sys
+from pathlib import Path
+import numpy as np
 import fastbp
 from fastbp.data._mapped import let_go
 rows, path = int(sys.argv[1]), sys.argv[2]
@@ -216,9 +218,12 @@ y = np.arange(rows) % 10
 net = fastbp.Sequential([fastbp.Affine(4096, 64, activation="relu"), fastbp.Affine(64, 10)],
                         input_scale=1 / 255, seed=0)
 trainer = fastbp.Trainer(net, optimizer=fastbp.SGD(0.01))
+trainer.train_step(np.zeros((512, 4096), np.uint8), y[:512])  # compiling takes memory too
+Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
 history = trainer.fit(np.load(path, mmap_mode="r"), y, epochs=1, batch_size=512)
 assert np.isfinite(history.loss[0])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) // 1024)
 """
 
 
@@ -230,8 +235,8 @@ def peak_of(rows: int, path) -> int:
 
 
 def test_memory_does_not_grow_with_the_data(tmp_path):
-    """256 MB of samples, shuffled: less than 250 MB in memory, with everything else."""
-    assert peak_of(1 << 16, tmp_path / "x.npy") < 250
+    """512 MB of samples, shuffled: less than 400 MB in memory, with everything else."""
+    assert peak_of(1 << 17, tmp_path / "x.npy") < 400
 
 
 @pytest.mark.nightly

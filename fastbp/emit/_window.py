@@ -66,13 +66,15 @@ class Plane(NamedTuple):
         """Taps of one channel."""
         return self.down.kernel * self.across.kernel
 
-    def places(self, samples: int, rows: int) -> int:
-        """Elements of one phase of a channel's band."""
-        return samples * self.down.extent(rows) * self.across.extent(self.across.outputs)
-
     def band(self, samples: int, rows: int) -> int:
         """Elements of a channel's band."""
-        return self.down.phases * self.across.phases * self.places(samples, rows)
+        return (self.down.phases * self.across.phases * samples * self.down.extent(rows)
+                * self.across.extent(self.across.outputs))
+
+    def places(self, samples: int, rows: int) -> int:
+        """Places of one phase of it, up to the last output."""
+        lines = (samples - 1) * self.down.extent(rows) + rows
+        return lines * self.across.extent(self.across.outputs)
 
     def words(self, x: int, x_sample: int, blocks: tuple[int, int, int],
               scratch: tuple[int, int]) -> dict[str, Any]:

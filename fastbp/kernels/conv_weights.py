@@ -77,8 +77,10 @@ def transpose_dy(out, w, like, group, first, samples, row, rows, panel, panels):
                     pack_panel(at(out, o * wide * width), width, at(source, o * out_w), image, 1,
                                count, out_w, width)
                     fill(at(out, (o * wide + out_w) * width), (wide - out_w) * width, 0.0)
-            fill(at(out, rows * wide * width), (high - rows) * wide * width, 0.0)
-            out = at(out, high * wide * width)
+            out = at(out, rows * wide * width)
+            if s + 1 < samples:
+                fill(out, (high - rows) * wide * width, 0.0)
+                out = at(out, (high - rows) * wide * width)
 
 
 @kernel
@@ -101,12 +103,12 @@ def run_conv_dw(w, r, task, step, slot, like):
         for row in range(0, w[15], w[19]):
             rows = min(w[19], w[15] - row)
             high, wide = band_extent(w, rows)
-            places = samples * high * wide
+            places = ((samples - 1) * high + rows) * wide
             band = at(dys, panels * places * width)
             fill_table(table, w, samples, rows)
             fill_band(band, w, like, group, first, samples, row, rows, channel, count, 0.0)
             transpose_dy(dys, w, like, group, first, samples, row, rows, panel, panels)
-            k = places - (high - rows) * wide - (wide - w[16])
+            k = places - (wide - w[16])
             for number in range(panels):
                 f = (panel + number) * width
                 cols = min(width, w[6] - f)
