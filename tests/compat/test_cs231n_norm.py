@@ -15,8 +15,7 @@ from fastbp.compat.cs231n import layers
 
 def case(rng, name, dtype=np.float64):
     """(x, gamma, beta, further arguments, dout)."""
-    flat = name in ("batchnorm", "layernorm")
-    shape = (6, 5) if flat else (3, 6, 4, 5)
+    shape = SHAPES.get(name, (3, 6, 4, 5))
     vector = (1, 6, 1, 1) if name == "spatial_groupnorm" else (shape[1],)
     more = (2, {}) if name == "spatial_groupnorm" else ({"mode": "train"},)
     x = 3 * reference.reals(rng, shape, dtype) + dtype(2)
@@ -24,10 +23,14 @@ def case(rng, name, dtype=np.float64):
     return x.astype(dtype), gamma, beta, more, dout
 
 
-NAMES = ["batchnorm", "layernorm", "spatial_batchnorm", "spatial_groupnorm"]
+# Few numbers are left to NumPy, many go to the kernels.
+SHAPES = {"batchnorm": (6, 5), "layernorm": (6, 5), "large batchnorm": (50, 60),
+          "large layernorm": (50, 60)}
+NAMES = [*SHAPES, "spatial_batchnorm", "spatial_groupnorm"]
 
 
 def pair(name, module=layers):
+    name = name.removeprefix("large ")
     return getattr(module, f"{name}_forward"), getattr(module, f"{name}_backward")
 
 
@@ -49,7 +52,7 @@ def test_forward_and_backward_match_numpy_in_float64(name, dtype, rng):
         reference.assert_within(array, value, 500 * reference.unit_roundoff(dtype) * scale)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if "large" not in name])
 def test_slopes(name, rng):
     x, gamma, beta, more, dout = case(rng, name)
     if x.ndim == 4:
@@ -78,7 +81,7 @@ def test_batchnorm_after_another_layer_sends_its_gradient_through(rng):
     assert np.abs(db).max() < 1e-13
 
 
-@pytest.mark.parametrize("name", ["batchnorm", "spatial_batchnorm"])
+@pytest.mark.parametrize("name", ["batchnorm", "large batchnorm", "spatial_batchnorm"])
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
 def test_running_statistics_are_written_back_as_new_arrays(name, dtype, rng):
     x, gamma, beta, _, _ = case(rng, name, dtype)
@@ -112,7 +115,7 @@ def test_running_statistics_are_written_back_as_new_arrays(name, dtype, rng):
 
 
 def test_large_batches_use_running_statistics_too(rng):
-    x = rng.standard_normal((200, 64))
+    x = rng.standard_normal((300, 64))
     mean, var = rng.standard_normal(64), 1 + rng.random(64)
     param = {"mode": "test", "running_mean": mean, "running_var": var, "eps": 1e-3}
     out, _ = layers.batchnorm_forward(x, np.ones(64), np.zeros(64), param)
@@ -167,6 +170,8 @@ def test_errors(rng):
     with pytest.raises(ShapeError, match=r"batchnorm_forward: gamma with shape \(4,\)"):
         layers.batchnorm_forward(x, gamma[:4], beta, param)
     assert param == {"mode": "train"}
+    with pytest.raises(ArgumentError, match=r"batchnorm_forward: eps=-1"):
+        layers.batchnorm_forward(x, gamma, beta, {"mode": "train", "eps": -1})
     with pytest.raises(ArgumentError, match=r"batchnorm_backward: the cache is None; wanted"):
         layers.batchnorm_backward(dout, None)
     _, cache = layers.batchnorm_forward(x, gamma, beta, param)

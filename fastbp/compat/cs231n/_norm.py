@@ -13,6 +13,7 @@ import numpy as np
 
 from fastbp import ops
 from fastbp._errors import ArgumentError, ShapeError
+from fastbp.compat.cs231n import _small_norm
 from fastbp.compat.cs231n._arrays import floats, named, same_shape
 
 Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -64,8 +65,11 @@ def layernorm_forward(x: Any, gamma: Any, beta: Any, ln_param: dict[str, Any]
     rows, scale, shift = floats("x gamma beta", x, gamma, beta)
     if rows.ndim != 2:
         raise ShapeError(f"x with shape {rows.shape}", "(N, D)")
-    out, saved = ops.layernorm_forward(rows, scale, shift, eps=ln_param.get("eps", 1e-5),
-                                       **_reused(rows))
+    eps = ln_param.get("eps", 1e-5)
+    if _small_norm.suits(rows, scale, shift, eps):
+        out, few, _, _ = _small_norm.forward(rows, scale, shift, eps, axis=1)
+        return out, (few, rows.shape, rows.dtype)
+    out, saved = ops.layernorm_forward(rows, scale, shift, eps=eps, **_reused(rows))
     return out, (saved, rows.shape, rows.dtype)
 
 
@@ -124,13 +128,9 @@ def _batchnorm(x: Any, gamma: Any, beta: Any, bn_param: dict[str, Any],
     blank = np.zeros(features, kind if kind.kind == "f" else data.dtype)
     mean, var = bn_param.get("running_mean", blank), bn_param.get("running_var", blank)
     if mode == "train":
-        # Momentum 0 leaves the statistics of the batch: the caller's own may have another dtype,
-        # and may not be changed in place.
-        found = np.zeros((2, features), data.dtype)
-        out, saved = forward(data, scale, shift, found[0], found[1], momentum=0.0, eps=eps,
-                             **_reused(data))
-        mean = momentum * mean + (1 - momentum) * found[0]
-        var = momentum * var + (1 - momentum) * found[1]
+        out, saved, batch_mean, batch_var = _by_the_batch(data, scale, shift, eps, forward)
+        mean = momentum * mean + (1 - momentum) * batch_mean
+        var = momentum * var + (1 - momentum) * batch_var
         cache: Cache | None = (saved, data.shape, data.dtype)
     elif mode == "test":
         out, cache = _normalised(data, scale, shift, mean, var, eps, forward), None
@@ -138,6 +138,20 @@ def _batchnorm(x: Any, gamma: Any, beta: Any, bn_param: dict[str, Any],
         raise ValueError(f'Invalid forward batchnorm mode "{mode}"')
     bn_param["running_mean"], bn_param["running_var"] = mean, var
     return out, cache
+
+
+def _by_the_batch(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float,
+                  forward: Callable[..., tuple[np.ndarray, Any]]
+                  ) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
+    """(out, saved, mean, variance) with the statistics (D,) or (C,) of the batch."""
+    if _small_norm.suits(x, gamma, beta, eps):
+        out, saved, mean, var = _small_norm.forward(x, gamma, beta, eps, axis=0)
+        return out, saved, mean[0], var[0]
+    # Momentum 0 leaves the batch's statistics: the running ones may have another dtype, and are
+    # not to be changed in place.
+    mean, var = np.zeros((2, x.shape[1]), x.dtype)
+    out, kept = forward(x, gamma, beta, mean, var, momentum=0.0, eps=eps, **_reused(x))
+    return out, kept, mean, var
 
 
 def _normalised(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: Any, var: Any,
@@ -168,7 +182,10 @@ def _backward(dout: Any, cache: Cache | None, forward: str,
     (upstream,) = floats("dout", dout)
     same_shape("dout", upstream, shape)
     upstream_as_saved = upstream.astype(dtype, copy=False)
-    dx, dgamma, dbeta = backward(upstream_as_saved, saved, **_reused(upstream_as_saved))
+    if isinstance(saved, _small_norm.Saved):
+        dx, dgamma, dbeta = _small_norm.backward(upstream_as_saved, saved)
+    else:
+        dx, dgamma, dbeta = backward(upstream_as_saved, saved, **_reused(upstream_as_saved))
     wide = np.promote_types(upstream.dtype, dtype)
     return (dx.astype(wide, copy=False), dgamma.astype(wide, copy=False),
             dbeta.astype(wide, copy=False))

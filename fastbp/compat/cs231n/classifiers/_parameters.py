@@ -19,7 +19,7 @@ def affine_params(sizes: Sequence[int], weight_scale: float, dtype: Any = np.flo
     return params
 
 
-def penalty(params: dict[str, Any], grads: dict[str, np.ndarray], reg: float) -> Any:
+def penalty(params: dict[str, Any], grads: dict[str, np.ndarray], reg: float) -> float:
     """reg/2 * the sum of all squared weights (not biases); its gradient is added to `grads`."""
     if reg == 0:
         return 0.0
@@ -27,6 +27,6 @@ def penalty(params: dict[str, Any], grads: dict[str, np.ndarray], reg: float) ->
     for name, w in params.items():
         if name.startswith("W"):
             flat = w.reshape(-1)
-            total += np.dot(flat, flat)
+            total += float(np.dot(flat, flat))
             grads[name] += reg * w
     return 0.5 * reg * total
