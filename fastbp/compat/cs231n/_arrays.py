@@ -2,7 +2,8 @@
 
 Design. A call of `fastbp.ops` costs 4 to 20 microseconds more than one of NumPy's own, which for
 the arrays of a gradient check (a few hundred numbers) is most of the time. Work below
-`SMALL_PRODUCT` multiplications, or `SMALL_ARRAY` elements, is therefore left to NumPy.
+`SMALL_PRODUCT` multiplications, or `SMALL_ARRAY` elements, is therefore left to NumPy. Products of
+more than 64^3 are not: OpenBLAS wakes its threads for them, which take the cores from fastbp's.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fastbp._errors import DTypeError, FastbpError, ShapeError
 P = ParamSpec("P")
 R = TypeVar("R")
 
-SMALL_PRODUCT = 1_000_000
+SMALL_PRODUCT = 262_144
 SMALL_ARRAY = 8192
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
