@@ -170,6 +170,10 @@ def test_errors(rng):
     with pytest.raises(ShapeError, match=r"batchnorm_forward: gamma with shape \(4,\)"):
         layers.batchnorm_forward(x, gamma[:4], beta, param)
     assert param == {"mode": "train"}
+    for mode in ("train", "test"):
+        with pytest.raises(ShapeError, match=r"batchnorm_forward: bn_param\['running_var'\] with "
+                           r"shape \(1,\); wanted \(5,\)"):
+            layers.batchnorm_forward(x, gamma, beta, {"mode": mode, "running_var": np.ones(1)})
     with pytest.raises(ArgumentError, match=r"batchnorm_forward: eps=-1"):
         layers.batchnorm_forward(x, gamma, beta, {"mode": "train", "eps": -1})
     with pytest.raises(ArgumentError, match=r"batchnorm_backward: the cache is None; wanted"):

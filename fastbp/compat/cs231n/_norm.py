@@ -127,6 +127,9 @@ def _batchnorm(x: Any, gamma: Any, beta: Any, bn_param: dict[str, Any],
     kind = np.asarray(x).dtype
     blank = np.zeros(features, kind if kind.kind == "f" else data.dtype)
     mean, var = bn_param.get("running_mean", blank), bn_param.get("running_var", blank)
+    for name, value in (("running_mean", mean), ("running_var", var)):
+        if np.shape(value) != (features,):
+            raise ShapeError(f"bn_param[{name!r}] with shape {np.shape(value)}", f"({features},)")
     if mode == "train":
         out, saved, batch_mean, batch_var = _by_the_batch(data, scale, shift, eps, forward)
         mean = momentum * mean + (1 - momentum) * batch_mean
