@@ -7,6 +7,7 @@ are, as NumPy has it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,16 +24,17 @@ from fastbp.emit.affine import (
 from fastbp.ops._plans import place, plan_for
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-# Elements up to which elementwise work is NumPy's.
-SMALL = 1 << 12
+REAL = FLOAT64, FLOAT32
+_ZERO = {dtype: np.zeros((), dtype) for dtype in REAL}
+# Elements up to which elementwise work is NumPy's: of a few additions or comparisons, and of more.
+SMALL_SIMPLE, SMALL = 1 << 15, 1 << 12
 # Multiply-adds up to which a product is NumPy's (OpenBLAS takes one thread up to twice as many).
 SMALL_PRODUCT = 1 << 17
 
 
 def is_real(x: Any) -> bool:
     """True for an array that kernels take: float32 or float64, aligned."""
-    return (type(x) is np.ndarray and (x.dtype == FLOAT64 or x.dtype == FLOAT32)
-            and x.flags.aligned)
+    return type(x) is np.ndarray and x.dtype in REAL and x.flags.aligned
 
 
 def common_dtype(*arrays: Any) -> np.dtype:
@@ -50,6 +52,16 @@ def converted(x: Any, dtype: np.dtype) -> np.ndarray:
     return np.array(x, dtype, order="C")
 
 
+def alike(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> Sequence[np.ndarray]:
+    """Three arrays in their common dtype, aligned."""
+    dtype = x.dtype
+    if dtype in REAL and y.dtype == dtype and z.dtype == dtype and x.flags.aligned \
+            and y.flags.aligned and z.flags.aligned:
+        return x, y, z
+    dtype = common_dtype(x, y, z)
+    return [converted(array, dtype) for array in (x, y, z)]
+
+
 def sigmoid(x: Any) -> Any:
     """1 / (1 + exp(-x)); numbers and arrays of any kind."""
     if is_real(x) and x.size > SMALL:
@@ -59,18 +71,23 @@ def sigmoid(x: Any) -> Any:
 
 def sigmoid_gradient(dout: Any, out: Any) -> Any:
     """dout * (1 - out) * out."""
-    if is_real(dout) and is_real(out) and dout.size > SMALL and dout.dtype == out.dtype \
+    if type(dout) is np.ndarray and type(out) is np.ndarray and dout.dtype == out.dtype \
             and dout.shape == out.shape:
-        return ops.sigmoid_backward(dout, out)
-    slope = 1.0 - out
-    slope *= out
-    return dout * slope
+        if out.size > SMALL_SIMPLE and is_real(out) and is_real(dout):
+            return ops.sigmoid_backward(dout, out)
+        slope = 1.0 - out
+        slope *= out
+        slope *= dout
+        return slope
+    return dout * (1.0 - out) * out
 
 
 def relu(x: Any) -> Any:
     """max(x, 0), of x's dtype."""
-    if is_real(x) and x.size > SMALL:
-        return ops.relu_forward(x)
+    if is_real(x):
+        if x.size > SMALL_SIMPLE:
+            return ops.relu_forward(x)
+        return np.maximum(x, _ZERO[x.dtype])
     return np.maximum(x, 0)
 
 
@@ -89,12 +106,12 @@ def _operand(number: int, x: np.ndarray) -> Operand:
 
 
 def affine(x: np.ndarray, w: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """x w + b. x (N, D), w (D, C): any strides; b (C,): contiguous; of one dtype kernels take."""
+    """x w + b. x (N, D), w (D, C): any strides; b (C,): any strides; of one dtype kernels take."""
     if x.size * w.shape[1] <= SMALL_PRODUCT:
-        y = np.dot(x, w)
+        y = x.dot(w)
         y += b
         return y
-    y = np.empty((x.shape[0], w.shape[1]), x.dtype)
+    y, b = np.empty((x.shape[0], w.shape[1]), x.dtype), np.ascontiguousarray(b)
 
     def build(program: Program) -> None:
         emit_affine_forward(program, _operand(0, y), _operand(1, x), _operand(2, w), place(3),
@@ -109,7 +126,7 @@ def affine_gradients(dy: np.ndarray, x: np.ndarray, w: np.ndarray, *, need_dx: b
                      ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """(dy w.T or None, x.T dy, column sums of dy) of `affine`."""
     if x.size * w.shape[1] <= SMALL_PRODUCT:
-        return np.dot(dy, w.T) if need_dx else None, np.dot(x.T, dy), np.add.reduce(dy, 0)
+        return dy.dot(w.T) if need_dx else None, x.T.dot(dy), np.add.reduce(dy, 0)
     dtype = x.dtype
     if dy.strides[1] != dy.itemsize:
         dy = np.ascontiguousarray(dy)

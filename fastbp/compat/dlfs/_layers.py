@@ -89,10 +89,8 @@ class Affine:
             raise ShapeError(f"Affine: x with shape {x.shape}, W with shape {W.shape}, b with "
                              f"shape {b.shape}", f"W ({rows.shape[1]}, M) and b (M,)")
         self.original_x_shape, self.x = x.shape, rows
-        dtype = _arithmetic.common_dtype(rows, W, b)
-        self._rows = _arithmetic.converted(rows, dtype)
-        return _arithmetic.affine(self._rows, _arithmetic.converted(W, dtype),
-                                  np.ascontiguousarray(_arithmetic.converted(b, dtype)))
+        self._rows, W, b = _arithmetic.alike(rows, W, b)
+        return _arithmetic.affine(self._rows, W, b)
 
     def backward(self, dout: np.ndarray) -> np.ndarray:
         """The gradient by x, of its shape; sets dW and db."""
@@ -105,10 +103,8 @@ class Affine:
         if dout.shape != (len(self._rows), self.W.shape[1]):
             raise ShapeError(f"Affine: dout with shape {dout.shape}",
                              f"{(len(self._rows), self.W.shape[1])}")
-        dtype = _arithmetic.common_dtype(dout, self._rows, self.W)
         dx, self.dW, self.db = _arithmetic.affine_gradients(
-            _arithmetic.converted(dout, dtype), _arithmetic.converted(self._rows, dtype),
-            _arithmetic.converted(self.W, dtype), need_dx=need_dx)
+            *_arithmetic.alike(dout, self._rows, self.W), need_dx=need_dx)
         return dx
 
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from fastbp._arena import address_of
 from fastbp._program import Program
-from fastbp.compat.dlfs._arithmetic import is_real
+from fastbp.compat.dlfs._arithmetic import FLOAT32, FLOAT64
 from fastbp.emit.update import emit_update
 from fastbp.kernels.update import HYPER, RATES, SLOTS
 from fastbp.ops._plans import place, plan_for
 
-# Where a step's numbers lie: its constants, its rates, and what the gradient is multiplied by.
-_RATES_AT, _SCALE_AT, _NUMBERS = 8 * len(HYPER), 8 * (len(HYPER) + RATES), len(HYPER) + RATES + 1
+# Where a step's numbers lie, in bytes: its constants, its rates, the gradient's factor.
+_RATES_AT, _SCALE_AT, _STEP = 8 * len(HYPER), 8 * (len(HYPER) + RATES), 8 * (len(HYPER) + RATES + 1)
 
 
 class Step(NamedTuple):
@@ -30,65 +30,69 @@ class Step(NamedTuple):
     beta2: float = 0.0
     eps: float = 0.0
 
-    def numbers(self) -> list[float]:
+    def numbers(self) -> tuple[float, ...]:
         """In the order of HYPER (no decay), the rates (nothing to correct), the scale."""
-        return [0.0, self.momentum, self.rho, self.beta1, self.beta2, self.eps,
-                self.lr, 1.0, 1.0, 0.0, self.scale]  # fmt: skip
+        return (0.0, self.momentum, self.rho, self.beta1, self.beta2, self.eps,
+                self.lr, 1.0, 1.0, 0.0, self.scale)  # fmt: skip
 
 
 def update(steps: Sequence[Step], params: Mapping[Any, Any], grads: Mapping[Any, Any],
-           *slots: Mapping[Any, Any]) -> list[Any]:
+           *slots: Mapping[Any, Any], least: int = 0) -> list[Any]:
     """Take the steps, one after the other, on every entry whose arrays kernels can work on.
 
     Changes params and slots in place. A parameter, its gradient and its slots must be of one shape
-    and dtype, apart from each other in memory, and C-ordered where they are written.
+    and dtype, apart from each other in memory, C-ordered where they are written, and of `least`
+    elements.
     Returns:
-        the keys that are left for others to do: those of numbers, views, mixed dtypes.
+        the keys that are left for others to do: numbers, views, mixed dtypes, small arrays.
     """
     left: list[Any] = []
     groups: dict[np.dtype, list[list[np.ndarray]]] = {}
     for key, w in params.items():
-        arrays = _fitting(w, grads[key], [slot[key] for slot in slots])
-        if arrays is None:
+        if getattr(w, "size", 0) < least:
             left.append(key)
-        else:
+            continue
+        arrays = [grads[key], w, *[slot[key] for slot in slots]]
+        if _fit(arrays):
             groups.setdefault(w.dtype, []).append(arrays)
+        else:
+            left.append(key)
     for dtype, entries in groups.items():
         _run(steps, dtype, entries)
     return left
 
 
-def _fitting(w: Any, g: Any, slots: list[Any]) -> list[np.ndarray] | None:
-    """[g, w, slots ...] if kernels can work on them, else None."""
-    if not (is_real(w) and type(g) is np.ndarray and g.dtype == w.dtype and g.shape == w.shape):
-        return None
+def _fit(arrays: list[Any]) -> bool:
+    """True if kernels can work on [g, w, slots ...]; g is copied where it lies otherwise."""
+    g = arrays[0]
+    if type(g) is not np.ndarray or g.dtype not in (FLOAT64, FLOAT32):
+        return False
     if not (g.flags.c_contiguous and g.flags.aligned):
-        g = np.array(g, order="C")
-    begin, size = address_of(g), g.nbytes
-    for array in (w, *slots):
-        if not (type(array) is np.ndarray and array.dtype == w.dtype and array.shape == w.shape):
-            return None
-        flags = array.flags
-        if not (flags.c_contiguous and flags.writeable and flags.aligned):
-            return None
-        if -size < address_of(array) - begin < size:
-            return None
-    return [g, w, *slots]
+        g = arrays[0] = np.array(g, order="C")
+    dtype, shape, size, begin = g.dtype, g.shape, g.nbytes, address_of(g)
+    for array in arrays[1:]:
+        if type(array) is not np.ndarray or array.dtype != dtype or array.shape != shape \
+                or not array.flags.carray or -size < address_of(array) - begin < size:
+            return False
+    return True
 
 
 def _run(steps: Sequence[Step], dtype: np.dtype, entries: list[list[np.ndarray]]) -> None:
-    sizes = tuple([arrays[0].size for arrays in entries])
-    kinds = tuple([step.kind for step in steps])
-    numbers = np.array([step.numbers() for step in steps])
-    width = len(entries[0])
+    key = (update, dtype, tuple([step.kind for step in steps]), len(entries[0]),
+           tuple([arrays[0].size for arrays in entries]))  # fmt: skip
+    plan = plan_for(key, dtype, lambda program: _emit(program, key))
+    plan.kept[:] = [step.numbers() for step in steps]
+    plan.run(*[address_of(array) for arrays in entries for array in arrays])
 
-    def build(program: Program) -> None:
-        for entry, size in enumerate(sizes):
-            g, w, *slots = (place(1 + width * entry + i) for i in range(width))
-            for step, kind in enumerate(kinds):
-                cells = place(0) + 8 * _NUMBERS * step
-                emit_update(program, kind, w, g, size, hyper=cells, rates=cells + _RATES_AT,
-                            scale=cells + _SCALE_AT, slots=tuple(slots[: SLOTS[kind]]))
 
-    plan_for((update, dtype, kinds, width, sizes), dtype, build).run(
-        address_of(numbers), *(address_of(array) for arrays in entries for array in arrays))
+def _emit(program: Program, key: tuple[Any, ...]) -> np.ndarray:
+    """The updates of all entries; returns the table of the steps' numbers."""
+    _, _, kinds, width, sizes = key
+    numbers = np.zeros((len(kinds), _STEP // 8))
+    for entry, size in enumerate(sizes):
+        g, w, *slots = (place(width * entry + i) for i in range(width))
+        for step, kind in enumerate(kinds):
+            at = address_of(numbers) + _STEP * step
+            emit_update(program, kind, w, g, size, hyper=at, rates=at + _RATES_AT,
+                        scale=at + _SCALE_AT, slots=tuple(slots[: SLOTS[kind]]))
+    return numbers

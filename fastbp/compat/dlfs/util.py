@@ -54,7 +54,7 @@ def im2col(input_data: np.ndarray, filter_h: int, filter_w: int, stride: int = 1
     windows = np.lib.stride_tricks.as_strided(
         image, (n, out_h, out_w, c, filter_h, filter_w),
         (step_n, step_h * stride, step_w * stride, step_c, step_h, step_w), writeable=False)
-    return np.array(windows, order="C").reshape(n * out_h * out_w, -1)
+    return np.array(windows, order="C").reshape(n * out_h * out_w, c * filter_h * filter_w)
 
 
 def col2im(col: np.ndarray, input_shape: tuple[int, int, int, int], filter_h: int, filter_w: int,
