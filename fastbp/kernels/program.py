@@ -34,6 +34,8 @@ from fastbp._simd import (
 from fastbp.kernels import (
     activations,
     batchnorm,
+    conv,
+    conv_weights,
     dropout,
     gemm,
     gemv,
@@ -66,6 +68,8 @@ INSTRUCTIONS = (
     *layernorm.INSTRUCTIONS,
     *dropout.INSTRUCTIONS,
     *gemv.INSTRUCTIONS,
+    *conv.INSTRUCTIONS,
+    *conv_weights.INSTRUCTIONS,
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
@@ -148,6 +152,14 @@ def run_task(code, reals, row, task, step, slot, like):
         dropout.run_dropout(w, r, task, step, slot, like)
     elif op == 25:
         gemv.run_gemv(w, r, task, step, slot, like)
+    elif op == 26:
+        conv.run_conv_pack(w, r, task, step, slot, like)
+    elif op == 27:
+        conv.run_conv(w, r, task, step, slot, like)
+    elif op == 28:
+        conv_weights.run_conv_dw(w, r, task, step, slot, like)
+    elif op == 29:
+        conv_weights.run_conv_merge(w, r, task, step, slot, like)
 
 
 @kernel

@@ -27,6 +27,7 @@ from fastbp.ops.affine import (
     affine_relu_forward,
 )
 from fastbp.ops.batchnorm import batchnorm_backward, batchnorm_forward
+from fastbp.ops.conv import conv2d_backward, conv2d_forward
 from fastbp.ops.dropout import dropout_backward, dropout_forward
 from fastbp.ops.layernorm import layernorm_backward, layernorm_forward
 from fastbp.ops.losses import (
@@ -58,6 +59,8 @@ __all__ = [
     "affine_relu_forward",
     "batchnorm_backward",
     "batchnorm_forward",
+    "conv2d_backward",
+    "conv2d_forward",
     "dropout_backward",
     "dropout_forward",
     "gelu_backward",
