@@ -1,6 +1,7 @@
 """Rows of `compat`: the classes and functions of the book at the sizes of its chapters.
 
-Chapter 5: a batch of 100 digits (784) and 50 hidden units; weights are float64, images float32.
+Chapter 5: a batch of 100 digits (784) and 50 hidden units; chapter 7: 30 filters of 5x5 on 28x28
+points, windows of 2x2. Weights are float64, images float32, as in the book.
 """
 
 # ruff: noqa: NPY002
@@ -15,7 +16,7 @@ import numpy as np
 from fastbp.benchmark._peers import _numpy_dlfs as plain
 from fastbp.benchmark._peers import _numpy_dlfs_training as plain_training
 from fastbp.benchmark._peers._compat import Twins
-from fastbp.compat.dlfs import functions, layers, multi_layer_net_extend, optimizer
+from fastbp.compat.dlfs import functions, layers, multi_layer_net_extend, optimizer, util
 
 _BATCH, _PIXELS, _HIDDEN, _CLASSES = 100, 784, 50, 10
 
@@ -109,6 +110,52 @@ _LAYERS = [
     )
 ]  # fmt: skip
 
+
+
+def _convolution(module: Any) -> Work:
+    def run(x: Any, w: Any, b: Any, dout: Any) -> Any:
+        layer = module.Convolution(w, b)
+        return layer.forward(x), layer.backward(dout), layer.dW, layer.db
+
+    return run
+
+
+def _digits() -> np.ndarray:
+    return _images().reshape(_BATCH, 1, 28, 28)
+
+
+def _maps() -> np.ndarray:
+    return _normal(_BATCH, 30, 24, 24)
+
+
+def _columns(name: str, module: Any) -> Work:
+    function: Work = getattr(module, name.partition(" ")[0])
+    return function
+
+
+_SPATIAL = [
+    _both(name, make, work, layers, plain)
+    for name, make, work in (
+        ("Convolution 100x1x28x28, 30 of 5x5",
+         lambda: (_digits(), _normal(30, 1, 5, 5), _normal(30), _maps()), _convolution),
+        ("Convolution 100x16x14x14, 32 of 3x3",
+         lambda: (_normal(_BATCH, 16, 14, 14), _normal(32, 16, 3, 3), _normal(32),
+                  _normal(_BATCH, 32, 12, 12)), _convolution),
+        ("Relu 100x30x24x24", lambda: (_maps(), _maps()), _layer("Relu")),
+        ("Pooling 2x2 100x30x24x24", lambda: (_maps(), _normal(_BATCH, 30, 12, 12)),
+         _layer("Pooling", 2, 2)),
+    )
+]  # fmt: skip
+_COLUMNS = [
+    Twins(name, make, *(_columns(name, module) for module in (plain, util)))
+    for name, make in (
+        ("im2col 100x1x28x28, 5x5", lambda: (_digits(), 5, 5)),
+        ("im2col 100x16x14x14, 3x3 pad 1", lambda: (_normal(_BATCH, 16, 14, 14), 3, 3, 1, 1)),
+        ("col2im 100x1x28x28, 5x5",
+         lambda: (_normal(_BATCH * 576, 25), (_BATCH, 1, 28, 28), 5, 5)),
+    )
+]  # fmt: skip
+
 _FUNCTIONS = [
     _both(f"{name} {shape}", make, _function(name), functions, plain)
     for name, shape, make in (
@@ -188,4 +235,41 @@ _NETWORKS = [
     )
 ]  # fmt: skip
 
-ROWS = [*_LAYERS, *_FUNCTIONS, *_OPTIMIZERS, *_NETWORKS]
+
+
+def _simple_conv_net(module: Any) -> Work:
+    """A step of chapter 7's network: forward, backward, and the update by hand."""
+    kept: dict[int, Any] = {}
+
+    def make() -> tuple[list[Any], Any]:
+        np.random.seed(1)
+        made = [module.Convolution(0.01 * _normal(30, 1, 5, 5), np.zeros(30)), module.Relu(),
+                module.Pooling(2, 2, stride=2),
+                module.Affine(0.01 * _normal(4320, 100), np.zeros(100)), module.Relu(),
+                module.Affine(0.01 * _normal(100, _CLASSES), np.zeros(_CLASSES))]
+        return made, module.SoftmaxWithLoss()
+
+    def run(x: Any, t: Any) -> Any:
+        if id(x) not in kept:
+            kept.clear()
+            kept[id(x)] = *make(), x
+        stack, last, _ = kept[id(x)]
+        y = x
+        for layer in stack:
+            y = layer.forward(y)
+        loss = last.forward(y, t)
+        dout = last.backward()
+        for layer in reversed(stack):
+            dout = layer.backward(dout)
+        for layer in (stack[0], stack[3], stack[5]):
+            layer.W -= 0.01 * layer.dW
+            layer.b -= 0.01 * layer.db
+        return loss, stack[0].dW, stack[3].dW
+
+    return run
+
+
+_CONVOLUTIONAL = [_both("step SimpleConvNet", lambda: (_digits(), _labels()), _simple_conv_net,
+                        layers, plain)]  # fmt: skip
+
+ROWS = [*_LAYERS, *_SPATIAL, *_FUNCTIONS, *_COLUMNS, *_OPTIMIZERS, *_NETWORKS, *_CONVOLUTIONAL]

@@ -13,6 +13,7 @@ from fastbp.compat.dlfs._layers import (  # noqa: F401
     Sigmoid,
     SoftmaxWithLoss,
 )
+from fastbp.compat.dlfs._spatial import Convolution, Pooling  # noqa: F401
 from fastbp.compat.dlfs.functions import (  # noqa: F401
     cross_entropy_error,
     identity_function,
