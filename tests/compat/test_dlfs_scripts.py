@@ -5,6 +5,7 @@ within 1e-8 (rounding, 1e-16 a step, grows with the steps).
 """
 
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -56,7 +57,7 @@ def test_optimizers_of_numbers_and_networks(monkeypatch):
 
 def test_regularized_networks_and_the_trainer(monkeypatch):
     mine, _ = both("dlfs_regularized.py", monkeypatch)
-    assert len(mine["train_loss_list"]) == 3 * 30
+    assert len(mine["train_loss_list"]) == 3 * 40
     assert len(mine["train_acc_list"]) == 3 * 20
 
 
@@ -94,8 +95,9 @@ def test_the_rest_of_the_users_common_resolves(tmp_path):
 
 
 STAR = {
-    "layers": "np Relu Sigmoid Affine SoftmaxWithLoss Dropout BatchNormalization sigmoid softmax "
-    "cross_entropy_error im2col col2im identity_function step_function sum_squared_error relu_grad",
+    "layers": "np Relu Sigmoid Affine SoftmaxWithLoss Dropout BatchNormalization Convolution Pooling "
+    "sigmoid softmax cross_entropy_error im2col col2im identity_function step_function relu_grad "
+    "sum_squared_error",
     "functions": "np sigmoid softmax_loss",
     "gradient": "np numerical_gradient numerical_gradient_2d",
     "util": "np smooth_curve shuffle_dataset conv_output_size im2col col2im",
@@ -112,3 +114,12 @@ def test_star_imports_bring_the_books_names(module):
     exec(f"from fastbp.compat.dlfs.{module} import *", names)
     assert set(STAR[module].split()) <= names.keys()
     assert names["np"] is np
+
+
+def test_the_example_of_the_documentation():
+    text = (HERE.parents[1] / "docs" / "compat-dlfs.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    exec(code, {})
+    listed = set(re.findall(r"`(\w+)`", text.partition("| names |")[2].partition("Networks")[0]))
+    names = {name for module in dlfs.MODULES for name in STAR[module].split()}
+    assert {name for name in names if name[0].isupper()} - listed == {"OrderedDict"}

@@ -32,7 +32,7 @@ for rule in (SGD(), Momentum(), Nesterov(), AdaGrad(), RMSprop(lr=0.001), Adam()
     network = MultiLayerNet(64, [50, 50, 50, 50], 10, weight_decay_lambda=0.1)
     losses = []
     for _ in range(30):
-        chosen = np.random.choice(len(x_train), 128)
+        chosen = np.random.choice(len(x_train), 70)
         grads = network.gradient(x_train[chosen], t_train[chosen])
         rule.update(network.params, grads)
         losses.append(network.loss(x_train[chosen], t_train[chosen]))

@@ -62,7 +62,7 @@ gradient_errors = {name: float(np.average(np.abs(analytic[name] - numerical[name
 network = TwoLayerNet(input_size=784, hidden_size=50, output_size=10)
 learning_rate = 0.1
 train_loss_list, train_acc_list = [], []
-for i in range(60):
+for i in range(40):
     batch_mask = np.random.choice(len(x_train), 100)
     x_batch, t_batch = x_train[batch_mask], t_train[batch_mask]
     grad = network.gradient(x_batch, t_batch)
