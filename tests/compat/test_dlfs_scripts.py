@@ -95,9 +95,9 @@ def test_the_rest_of_the_users_common_resolves(tmp_path):
 
 
 STAR = {
-    "layers": "np Relu Sigmoid Affine SoftmaxWithLoss Dropout BatchNormalization Convolution Pooling "
-    "sigmoid softmax cross_entropy_error im2col col2im identity_function step_function relu_grad "
-    "sum_squared_error",
+    "layers": "np Relu Sigmoid Affine SoftmaxWithLoss Dropout BatchNormalization Convolution "
+    "Pooling sigmoid softmax cross_entropy_error im2col col2im identity_function relu_grad "
+    "step_function sum_squared_error",
     "functions": "np sigmoid softmax_loss",
     "gradient": "np numerical_gradient numerical_gradient_2d",
     "util": "np smooth_curve shuffle_dataset conv_output_size im2col col2im",
