@@ -84,11 +84,10 @@ def sigmoid_gradient(dout: Any, out: Any) -> Any:
 
 def relu(x: Any) -> Any:
     """max(x, 0), of x's dtype."""
-    if is_real(x):
-        if x.size > SMALL_SIMPLE:
-            return ops.relu_forward(x)
-        return np.maximum(x, _ZERO[x.dtype])
-    return np.maximum(x, 0)
+    zero = _ZERO.get(x.dtype) if type(x) is np.ndarray else None
+    if zero is None:
+        return np.maximum(x, 0)
+    return np.maximum(x, zero) if x.size <= SMALL_SIMPLE else ops.relu_forward(x)
 
 
 def softmax(x: Any) -> Any:

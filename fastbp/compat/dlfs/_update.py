@@ -49,14 +49,13 @@ def update(steps: Sequence[Step], params: Mapping[Any, Any], grads: Mapping[Any,
     left: list[Any] = []
     groups: dict[np.dtype, list[list[np.ndarray]]] = {}
     for key, w in params.items():
-        if getattr(w, "size", 0) < least:
-            left.append(key)
-            continue
-        arrays = [grads[key], w, *[slot[key] for slot in slots]]
-        if _fit(arrays):
-            groups.setdefault(w.dtype, []).append(arrays)
-        else:
-            left.append(key)
+        g = grads[key]  # also of what is left: a missing one is missed before anything has changed
+        if getattr(w, "size", 0) >= least:
+            arrays = [g, w, *[slot[key] for slot in slots]]
+            if _fit(arrays):
+                groups.setdefault(w.dtype, []).append(arrays)
+                continue
+        left.append(key)
     for dtype, entries in groups.items():
         _run(steps, dtype, entries)
     return left

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbp._errors import DataError, ShapeError
-from fastbp.compat.dlfs import _arithmetic
+from fastbp.compat.dlfs._arithmetic import relu, sigmoid, softmax  # noqa: F401
 
 
 def identity_function(x: Any) -> Any:
@@ -23,30 +23,15 @@ def step_function(x: Any) -> np.ndarray:
     return np.array(x > 0, dtype=int)
 
 
-def sigmoid(x: Any) -> Any:
-    """1 / (1 + exp(-x))."""
-    return _arithmetic.sigmoid(x)
-
-
 def sigmoid_grad(x: Any) -> Any:
     """Slope of `sigmoid` at x."""
-    y = _arithmetic.sigmoid(x)
+    y = sigmoid(x)
     return (1.0 - y) * y
-
-
-def relu(x: Any) -> Any:
-    """max(0, x), of x's dtype."""
-    return _arithmetic.relu(x)
 
 
 def relu_grad(x: np.ndarray) -> np.ndarray:
     """1 where x >= 0, else 0, of x's dtype (at 0 the layer `Relu` has 0)."""
     return (x >= 0).astype(x.dtype)
-
-
-def softmax(x: Any) -> np.ndarray:
-    """exp(x) / sum(exp(x)) over the last axis, for finite x of any size."""
-    return _arithmetic.softmax(x)
 
 
 def sum_squared_error(y: Any, t: Any) -> Any:

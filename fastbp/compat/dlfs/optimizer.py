@@ -17,7 +17,7 @@ from fastbp.kernels import update as _kinds
 
 _EPS = 1e-7
 # Elements from which the kernel's one pass is faster than NumPy's two.
-_LEAST_FOR_SGD = 1 << 14
+_LEAST_FOR_SGD = 1 << 16
 
 _Values = dict[Any, Any]
 
