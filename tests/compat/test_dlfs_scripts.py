@@ -61,6 +61,17 @@ def test_regularized_networks_and_the_trainer(monkeypatch):
     assert len(mine["train_acc_list"]) == 3 * 20
 
 
+def test_a_convolutional_network(monkeypatch):
+    mine, _ = both("dlfs_convolution.py", monkeypatch)
+    # The last bias sees the 1e-7 inside the logarithm: 1.4e-7 in the book.
+    assert max(mine["gradient_errors"].values()) < 1e-6
+
+
+def test_a_deep_convolutional_network(monkeypatch):
+    mine, _ = both("dlfs_deep_convolution.py", monkeypatch)
+    assert len(mine["train_loss_list"]) == 30
+
+
 CHAPTER = """
 import sys, os
 sys.path.append(os.pardir)
