@@ -1,4 +1,4 @@
-"""Convolution as instructions: geometry, how it is divided, and the sub-convolutions of dx."""
+"""Convolution as instructions: how it is divided, and the sub-convolutions of dx."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fastbp._arena import padded
-from fastbp._program import SLOT_BYTES, SLOTS, Operand, Program
+from fastbp._program import SLOT_BYTES, Operand, Program
 from fastbp._simd import machine
+from fastbp.emit._window import Axis, Pair, Plane, Window, room_of, scratch_for
 from fastbp.emit.gemm import NO_FLOOR, registers
 from fastbp.emit.reduce import emit_fill
 from fastbp.kernels import conv, conv_weights
@@ -25,26 +26,6 @@ SAMPLES_MOST = 32
 PLACES = 512
 # Elements that all partial dW take at most.
 PARTIALS_MOST = 1 << 23
-
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Window:
-    """How a window moves over images: sizes as (down, across)."""
-
-    size: Pair
-    stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
-    dilation: Pair = (1, 1)
-
-    def outputs(self, height: int, width: int) -> Pair:
-        """(OH, OW); below 1 where the window is larger than the padded image."""
-        down, across = (
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, s, p, d in zip((height, width), self.size, self.stride, self.padding,
-                                     self.dilation, strict=True))
-        return down, across
 
 
 @dataclass(frozen=True)
@@ -69,69 +50,12 @@ class Conv:
         return self.channels // self.groups * math.prod(self.window.size)
 
 
-class _Axis(NamedTuple):
-    """One direction of a convolution, as the kernels see it."""
-
-    inputs: int
-    kernel: int
-    stride: int
-    border: int
-    dilation: int
-    outputs: int
-
-    @property
-    def phases(self) -> int:
-        """What taps leave modulo the stride (kernels/_band.py)."""
-        return min(self.stride, (self.kernel - 1) * self.dilation + 1)
-
-    def extent(self, outputs: int) -> int:
-        """Rows or columns of a phase of the band."""
-        return outputs + (self.kernel - 1) * self.dilation // self.stride
-
-
-class _Plane(NamedTuple):
-    """Both directions, samples, and the sizes of a group."""
-
-    down: _Axis
-    across: _Axis
-    samples: int
-    channels: int
-    filters: int
-    groups: int
-
-    @property
-    def kernel(self) -> int:
-        """Taps of one channel."""
-        return self.down.kernel * self.across.kernel
-
-    def places(self, samples: int, rows: int) -> int:
-        """Elements of one phase of a channel's band."""
-        return samples * self.down.extent(rows) * self.across.extent(self.across.outputs)
-
-    def band(self, samples: int, rows: int) -> int:
-        """Elements of a channel's band."""
-        return self.down.phases * self.across.phases * self.places(samples, rows)
-
-    def words(self, x: int, x_sample: int, blocks: tuple[int, int, int],
-              scratch: tuple[int, int]) -> dict[str, int]:
-        """GEOMETRY. blocks: samples, output rows and channels of a task."""
-        down, across = self.down, self.across
-        return {"x": x, "x_sample": x_sample, "samples": self.samples, "channels": self.channels,
-                "height": down.inputs, "width": across.inputs, "filters": self.filters,
-                "kernel_h": down.kernel, "kernel_w": across.kernel, "stride_h": down.stride,
-                "stride_w": across.stride, "top": down.border, "left": across.border,
-                "dilation_h": down.dilation, "dilation_w": across.dilation,
-                "out_h": down.outputs, "out_w": across.outputs, "groups": self.groups,
-                "band_samples": blocks[0], "band_rows": blocks[1], "channel_block": blocks[2],
-                "scratch": scratch[0], "slot_size": scratch[1]}
-
-
-def _plane(shape: Conv, samples: int) -> _Plane:
+def _plane(shape: Conv, samples: int) -> Plane:
     window = shape.window
-    down, across = (_Axis(*numbers) for numbers in zip(
+    down, across = (Axis(*numbers) for numbers in zip(
         (shape.height, shape.width), window.size, window.stride, window.padding, window.dilation,
         shape.out, strict=True))
-    return _Plane(down, across, samples, shape.channels // shape.groups,
+    return Plane(down, across, samples, shape.channels // shape.groups,
                   shape.filters // shape.groups, shape.groups)
 
 
@@ -151,7 +75,7 @@ def emit_conv2d_forward(program: Program, y: Operand, x: Operand, w: Operand, bi
     _emit_conv(program, plane, x, packed, bias, y.address, (y.row_step, oh * ow, ow, 1), floor)
 
 
-def _emit_pack(program: Program, plane: _Plane, w: int, bias: int,
+def _emit_pack(program: Program, plane: Plane, w: int, bias: int,
                steps: tuple[int, int, int, int, int], *, overlap: bool = False) -> int:
     """Address of W in packed tiles. steps: between filters, groups, channels, tap rows, taps."""
     height, width = registers(program.dtype.itemsize)
@@ -167,13 +91,13 @@ def _emit_pack(program: Program, plane: _Plane, w: int, bias: int,
     return out
 
 
-def _emit_conv(program: Program, plane: _Plane, x: Operand, packed: int, bias: int, y: int,
+def _emit_conv(program: Program, plane: Plane, x: Operand, packed: int, bias: int, y: int,
                y_steps: tuple[int, int, int, int], floor: float, *, overlap: bool = False) -> None:
     """y_steps: between samples, channels, rows and columns of y."""
     itemsize = program.dtype.itemsize
     samples, rows, channels = blocks = _forward_blocks(plane, itemsize)
     panel = (1 + channels * plane.kernel) * registers(itemsize)[1]
-    scratch = _scratch(program, plane, panel + channels * plane.band(samples, rows))
+    scratch = scratch_for(program, plane, panel + channels * plane.band(samples, rows))
     tasks = -(-plane.samples // samples) * -(-plane.down.outputs // rows) * plane.groups
     sample, channel, row, col = y_steps
     program.emit(conv.CONV, tasks=tasks, overlap=overlap, y=y, y_sample=sample, y_channel=channel,
@@ -181,11 +105,11 @@ def _emit_conv(program: Program, plane: _Plane, x: Operand, packed: int, bias: i
                  **plane.words(x.address, x.row_step, blocks, scratch))
 
 
-def _forward_blocks(plane: _Plane, itemsize: int) -> tuple[int, int, int]:
+def _forward_blocks(plane: Plane, itemsize: int) -> tuple[int, int, int]:
     """(samples, output rows, channels) of a task, by the problem's size alone."""
     most = max(1, min(K_MOST, WEIGHTS_MOST // plane.filters) // plane.kernel)
     channels = _evenly(plane.channels, most)
-    room = _room(plane, itemsize) - (1 + channels * plane.kernel) * registers(itemsize)[1]
+    room = room_of(plane, itemsize) - (1 + channels * plane.kernel) * registers(itemsize)[1]
     rows = plane.down.outputs
     flops = 2 * plane.filters * plane.channels * plane.kernel * plane.across.outputs
     wanted = -(-TASKS // (plane.samples * plane.groups))
@@ -206,30 +130,6 @@ def _evenly(total: int, most: int) -> int:
     return -(-total // -(-total // most))
 
 
-def _fixed(plane: _Plane, itemsize: int) -> int:
-    """Elements of a thread's memory that are always the same: `scratch_parts` of _band.py."""
-    height, width = registers(itemsize)
-    return -(-2 * plane.kernel // 64) * 64 + (1 + height) * width
-
-
-def _room(plane: _Plane, itemsize: int) -> int:
-    """Elements of a thread's memory that are left."""
-    return SLOT_BYTES // itemsize - _fixed(plane, itemsize) - 2 * registers(itemsize)[1]
-
-
-def _scratch(program: Program, plane: _Plane, count: int) -> tuple[int, int]:
-    """(address, bytes for each thread) of scratch with `count` elements besides the fixed ones.
-
-    Windows that do not fit in what every thread has get workspaces of their own.
-    """
-    itemsize = program.dtype.itemsize
-    if count <= _room(plane, itemsize):
-        return program.scratch[0], SLOT_BYTES
-    # Whole registers are read behind the end of a band.
-    size = padded(_fixed(plane, itemsize) + count + 2 * registers(itemsize)[1], program.dtype)
-    return program.workspace(SLOTS * size), size * itemsize
-
-
 # ---- backward ------------------------------------------------------------------------------------
 
 
@@ -244,10 +144,10 @@ def emit_conv2d_dx(program: Program, dx: Operand, dy: Operand, w: Operand, shape
     plane = _plane(shape, dx.rows)
     itemsize, (kernel_h, kernel_w) = program.dtype.itemsize, shape.window.size
     parts = [(a, b) for a in _phases(plane.down) for b in _phases(plane.across)]
-    if any(a is None or b is None for _, a in _phases(plane.down) for _, b in _phases(plane.across)):
+    if any(down is None or across is None for (_, down), (_, across) in parts):
         emit_fill(program, dx, 0.0)
     w_steps = (kernel_h * kernel_w, plane.filters * w.row_step, w.row_step)
-    work = []
+    work: list[tuple[Plane, int, int]] = []
     for (a, down), (b, across) in parts:
         if down is None or across is None:
             continue
@@ -270,19 +170,20 @@ class _Phase(NamedTuple):
     Taps last, last - step, ... in this order.
     """
 
-    axis: _Axis
+    axis: Axis
     last: int
     step: int
 
 
-def _phases(axis: _Axis) -> list[tuple[int, _Phase | None]]:
+def _phases(axis: Axis) -> list[tuple[int, _Phase | None]]:
     """(a, what reaches the pixels a, a + stride, ...) for every a; None: no tap does.
 
     Tap i reaches pixel h from output (h + border - i*dilation)/stride where that is whole. With
     i = first + t*step that is h' + (a + border - first*dilation)/stride - t*dilation/common.
     """
     common = math.gcd(axis.stride, axis.dilation)
-    step, found = axis.stride // common, []
+    step = axis.stride // common
+    found: list[tuple[int, _Phase | None]] = []
     for a in range(min(axis.stride, axis.inputs)):
         first = next((i for i in range(min(step, axis.kernel))
                       if (a + axis.border - i * axis.dilation) % axis.stride == 0), None)
@@ -293,7 +194,7 @@ def _phases(axis: _Axis) -> list[tuple[int, _Phase | None]]:
         last = first + (count - 1) * step
         nearest = (a + axis.border - last * axis.dilation) // axis.stride
         pixels = -(-(axis.inputs - a) // axis.stride)
-        found.append((a, _Phase(_Axis(axis.outputs, count, 1, -nearest, axis.dilation // common,
+        found.append((a, _Phase(Axis(axis.outputs, count, 1, -nearest, axis.dilation // common,
                                       pixels), last, step)))
     return found
 
@@ -317,11 +218,11 @@ def emit_conv2d_dw(program: Program, dw: Operand, db: int, dy: Operand, x: Opera
                        -(-flops // TASK_FLOPS), PARTIALS_MOST // cells))
     partials = program.workspace(parts * cells)
     places = plane.places(samples, rows)
-    scratch = _scratch(program, plane,
+    scratch = scratch_for(program, plane,
                        panels * width * places + channels * plane.band(samples, rows))
     program.emit(conv_weights.CONV_DW, tasks=parts * blocks * plane.groups, partials=partials,
-                 filter_step=filter_step, dy=dy.address, dy_sample=dy.row_step, parts=parts,
-                 panel_block=panels, along=_along(plane, channels),
+                 filter_step=filter_step, dy=dy.address, dy_sample=dy.row_step,
+                 parts=parts, panel_block=panels, along=_along(plane, channels),
                  **plane.words(x.address, x.row_step, (samples, rows, channels), scratch))
     lanes = machine().lanes(itemsize)
     address, _ = program.scratch
@@ -331,10 +232,10 @@ def emit_conv2d_dw(program: Program, dw: Operand, db: int, dy: Operand, x: Opera
                  filters=plane.filters, scratch=address, slot_size=SLOT_BYTES)
 
 
-def _weight_blocks(plane: _Plane, itemsize: int) -> tuple[int, int, int, int]:
+def _weight_blocks(plane: Plane, itemsize: int) -> tuple[int, int, int, int]:
     """(samples, output rows, channels, panels of filters) of a task's step of dW."""
     width = registers(itemsize)[1]
-    rows, room = plane.down.outputs, _room(plane, itemsize)
+    rows, room = plane.down.outputs, room_of(plane, itemsize)
     while rows > 1 and plane.places(1, rows) > 2 * PLACES:
         rows = -(-rows // 2)
     while rows > 1 and plane.places(1, rows) * width + plane.band(1, rows) > room:
@@ -350,7 +251,7 @@ def _weight_blocks(plane: _Plane, itemsize: int) -> tuple[int, int, int, int]:
     return samples, rows, channels, panels
 
 
-def _along(plane: _Plane, channels: int) -> int:
+def _along(plane: Plane, channels: int) -> int:
     """What makes the highest tiles."""
     most = machine().tile_rows
     choices = [(conv_weights.CHANNELS, channels)]

@@ -8,8 +8,8 @@ with its zero border, divided by what rows and columns leave modulo the stride (
     (channels, phases down, phases across, samples, high, wide), contiguous
 
 so the element that tap (i, j) multiplies for output (row + o, q) is at [c, i*dh % sh, j*dw % sw,
-s, o + i*dh//sh, q + j*dw//sw]: for all outputs the same step from (o, q), looked up in a table. high =
-rows + (HH-1)*dh//sh and wide = OW + (WW-1)*dw//sw; phases that no tap uses are left out.
+s, o + i*dh//sh, q + j*dw//sw]: the same step from (o, q) for all outputs, looked up in a table.
+high = rows + (HH-1)*dh//sh, wide = OW + (WW-1)*dw//sw; phases that no tap uses are left out.
 
 Against testing borders at every tap the copy costs one write and one read of x, and strides and
 dilations cost nothing afterwards.
@@ -24,8 +24,8 @@ import numpy as np
 from fastbp._jit import kernel
 from fastbp._simd import at, lanes, load, pointer, pointer_to, splat, store, tile_rows
 
-# x: the image; channels, filters: of one group; top, left: border before the image (may be negative:
-# the image is cropped); band_*: outputs and channels that a task takes at once. scratch: memory for
+# x: the images; channels, filters: of one group; top, left: border before the image (negative: the
+# image is cropped); band_*: samples and output rows that a task takes at once. scratch: memory for
 # each thread, slot_size bytes.
 GEOMETRY = (
     "x x_sample samples channels height width filters kernel_h kernel_w stride_h stride_w top left "
@@ -66,23 +66,22 @@ def fill_table(table, w, samples, rows):
 
 
 @kernel
-def fill_band(band, w, like, group, first, samples, row, rows, channel, count):
+def fill_band(band, w, like, group, first, samples, row, rows, channel, count, outside):
     """The band of `rows` output rows from `row` on of samples first .. and of `count` channels.
 
-    band: layout above, overwritten. x (N, C, H, W), samples at their step, the rest contiguous.
+    band: layout above, overwritten; `outside` stands where x has no element. x (N, C, H, W),
+    samples at their step, the rest contiguous.
     """
     height, width, sh, sw = w[4], w[5], w[9], w[10]
     down, across = phases(w)
     high, wide = band_extent(w, rows)
-    clear(band, count * down * across * samples * high * wide)
+    fill(band, count * down * across * samples * high * wide, outside)
     out = band
     for c in range(channel, channel + count):
         for phase in range(down * across):
             a, b = phase // across, phase % across
             begin = b - w[12]
-            # The first and the last column that lie in x.
-            low = min(wide, max(0, (sw - 1 - begin) // sw))
-            end = max(low, min(wide, (width - begin + sw - 1) // sw))
+            low, end = inside(begin, sw, width, wide)
             for s in range(first, first + samples):
                 image = at(pointer(w[0], like),
                            s * w[1] + (group * w[3] + c) * height * width + begin + low * sw)
@@ -94,13 +93,42 @@ def fill_band(band, w, like, group, first, samples, row, rows, channel, count):
 
 
 @kernel
-def clear(out, count):
-    """out[0 .. count-1] = 0."""
-    zero, body = splat(out, 0.0), count - count % lanes(out)
+def add_band(band, w, like, sample, row, rows, channel):
+    """The transpose of `fill_band` for one plane: every element of the band is added where it came
+    from; what was outside is dropped. Phases in order, which share no element.
+    """
+    height, width, sh, sw = w[4], w[5], w[9], w[10]
+    down, across = phases(w)
+    high, wide = band_extent(w, rows)
+    source = band
+    for phase in range(down * across):
+        a, b = phase // across, phase % across
+        begin = b - w[12]
+        low, end = inside(begin, sw, width, wide)
+        image = at(pointer(w[0], like),
+                   sample * w[1] + channel * height * width + begin + low * sw)
+        for m in range(high):
+            h = (row + m) * sh + a - w[11]
+            if h >= 0 and h < height:
+                add_run(at(image, h * width), sw, at(source, low), end - low)
+            source = at(source, wide)
+
+
+@kernel
+def inside(begin, step, width, wide):
+    """(first, end) of the columns q of a phase for which 0 <= begin + q*step < width."""
+    low = min(wide, max(0, (step - 1 - begin) // step))
+    return low, max(low, min(wide, (width - begin + step - 1) // step))
+
+
+@kernel
+def fill(out, count, value):
+    """out[0 .. count-1] = value."""
+    v, body = splat(out, value), count - count % lanes(out)
     for i in range(0, body, lanes(out)):
-        store(out, i, zero, None)
+        store(out, i, v, None)
     if body < count:
-        store(out, body, zero, count - body)
+        store(out, body, v, count - body)
 
 
 @kernel
@@ -112,9 +140,27 @@ def copy_run(out, x, step, count):
             store(out, i, load(x, i, None), None)
         if body < count:
             store(out, body, load(x, body, count - body), count - body)
+    elif step == 2:  # with a step that the compiler knows it uses registers
+        for i in range(count):
+            out[i] = x[2 * i]
     else:
         for i in range(count):
             out[i] = x[i * step]
+
+
+@kernel
+def add_run(out, step, x, count):
+    """out[i*step] += x[i], i < count."""
+    if step == 1:
+        for i in range(0, count, lanes(out)):
+            n = count - i
+            store(out, i, load(out, i, n) + load(x, i, n), n)
+    elif step == 2:
+        for i in range(count):
+            out[2 * i] += x[i]
+    else:
+        for i in range(count):
+            out[i * step] += x[i]
 
 
 @kernel
@@ -126,7 +172,7 @@ def scratch_parts(w, slot, like):
     own = w[21] + slot * w[22]
     width = 2 * lanes(like)
     zeros = at(pointer(own, like), table_size(w[7] * w[8]))
-    clear(zeros, width)
+    fill(zeros, width, 0.0)
     tile = at(zeros, width)
     return pointer_to(own, np.int64), zeros, tile, at(tile, tile_rows(like) * width)
 

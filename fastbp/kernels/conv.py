@@ -9,7 +9,7 @@ Design
   * y[n] (F, OH*OW) = W (F, C*HH*WW) @ cols (C*HH*WW, OH*OW): rows of y lie as they come out. `cols`
     never exists: for a panel of two registers of outputs its rows are copied from the band
     (_band.py), where each is one run for each row of outputs, into L1.
-  * A task has some samples or some output rows, and all filters of a group: a panel that was gathered
+  * A task has some samples or some output rows, and all filters of a group: a panel, once gathered,
     serves F filters. Channels are taken in blocks where a panel or W would leave L2.
   * W is packed by an instruction, once for all tasks: tile t of a group at t*MA*k, A[i, p] at
     p*MA + i. The bias is one more step of k, before the others, against a row of ones.
@@ -169,7 +169,7 @@ def run_conv(w, r, task, step, slot, like):
     total = samples * rows * w[16]
     for channel in range(0, w[3], w[20]):
         count = min(w[20], w[3] - channel)
-        fill_band(band, w, like, group, first, samples, row, rows, channel, count)
+        fill_band(band, w, like, group, first, samples, row, rows, channel, count, 0.0)
         for position in range(0, total, width):
             cols = min(width, total - position)
             k = 0

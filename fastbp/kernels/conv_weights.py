@@ -10,8 +10,8 @@ Design
     there is no output dy^T is 0. What these cost, wide/OW, is less than short sums would.
   * The rows of a tile must be evenly spaced: they are channels at one tap, or the taps of a row or
     of a column of the window, whichever makes the highest tiles (`along`).
-  * A task has some samples, a block of channels and a block of filters; its partial dW^T and, behind
-    it, db lie in a workspace; CONV_MERGE adds the parts in order and transposes them.
+  * A task has some samples, a block of channels and a block of filters; its partial dW^T and,
+    behind it, db lie in a workspace; CONV_MERGE adds the parts in order and transposes them.
 
 A place without output adds 0*x: a NaN or infinity in x reaches all taps of its channel.
 Mathematics: docs/math.md#convolution.
@@ -38,7 +38,7 @@ from fastbp.kernels._band import (
     GEOMETRY,
     band_extent,
     channel_step,
-    clear,
+    fill,
     fill_band,
     fill_table,
     scratch_parts,
@@ -76,8 +76,8 @@ def transpose_dy(out, w, like, group, first, samples, row, rows, panel, panels):
                 for o in range(rows):
                     pack_panel(at(out, o * wide * width), width, at(source, o * out_w), image, 1,
                                count, out_w, width)
-                    clear(at(out, (o * wide + out_w) * width), (wide - out_w) * width)
-            clear(at(out, rows * wide * width), (high - rows) * wide * width)
+                    fill(at(out, (o * wide + out_w) * width), (wide - out_w) * width, 0.0)
+            fill(at(out, rows * wide * width), (high - rows) * wide * width, 0.0)
             out = at(out, high * wide * width)
 
 
@@ -94,7 +94,7 @@ def run_conv_dw(w, r, task, step, slot, like):
     count, panels = min(w[20], w[3] - channel), min(w[28], panels_all - panel)
     taps = w[7] * w[8]
     out = at(pointer(w[23], like), (part * w[17] + group) * (w[3] * taps + 1) * w[24])
-    table, zeros, tile, dys = scratch_parts(w, slot, like)
+    table, zeros, _, dys = scratch_parts(w, slot, like)
     is_first, end = True, cut(w[2], w[27], part + 1)
     for first in range(cut(w[2], w[27], part), end, w[18]):
         samples = min(w[18], end - first)
@@ -104,7 +104,7 @@ def run_conv_dw(w, r, task, step, slot, like):
             places = samples * high * wide
             band = at(dys, panels * places * width)
             fill_table(table, w, samples, rows)
-            fill_band(band, w, like, group, first, samples, row, rows, channel, count)
+            fill_band(band, w, like, group, first, samples, row, rows, channel, count, 0.0)
             transpose_dy(dys, w, like, group, first, samples, row, rows, panel, panels)
             k = places - (high - rows) * wide - (wide - w[16])
             for number in range(panels):

@@ -41,6 +41,8 @@ from fastbp.kernels import (
     gemv,
     layernorm,
     losses,
+    planes,
+    pool,
     reduce,
     softmax,
     update,
@@ -70,6 +72,8 @@ INSTRUCTIONS = (
     *gemv.INSTRUCTIONS,
     *conv.INSTRUCTIONS,
     *conv_weights.INSTRUCTIONS,
+    *pool.INSTRUCTIONS,
+    *planes.INSTRUCTIONS,
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
@@ -160,6 +164,18 @@ def run_task(code, reals, row, task, step, slot, like):
         conv_weights.run_conv_dw(w, r, task, step, slot, like)
     elif op == 29:
         conv_weights.run_conv_merge(w, r, task, step, slot, like)
+    elif op == 30:
+        pool.run_pool(w, r, task, step, slot, like)
+    elif op == 31:
+        pool.run_pool_gradient(w, r, task, step, slot, like)
+    elif op == 32:
+        planes.run_plane_moments(w, r, task, step, slot, like)
+    elif op == 33:
+        planes.run_plane_normalize(w, r, task, step, slot, like)
+    elif op == 34:
+        planes.run_plane_sums(w, r, task, step, slot, like)
+    elif op == 35:
+        planes.run_plane_dx(w, r, task, step, slot, like)
 
 
 @kernel

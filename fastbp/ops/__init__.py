@@ -40,6 +40,18 @@ from fastbp.ops.losses import (
     softmax_cross_entropy,
 )
 from fastbp.ops.matmul import matmul
+from fastbp.ops.planes import (
+    groupnorm_backward,
+    groupnorm_forward,
+    spatial_batchnorm_backward,
+    spatial_batchnorm_forward,
+)
+from fastbp.ops.pool import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
 from fastbp.ops.update import (
     adagrad_step,
     adam_step,
@@ -57,6 +69,8 @@ __all__ = [
     "affine_forward",
     "affine_relu_backward",
     "affine_relu_forward",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
     "batchnorm_backward",
     "batchnorm_forward",
     "conv2d_backward",
@@ -65,6 +79,8 @@ __all__ = [
     "dropout_forward",
     "gelu_backward",
     "gelu_forward",
+    "groupnorm_backward",
+    "groupnorm_forward",
     "hinge",
     "huber",
     "layernorm_backward",
@@ -72,6 +88,8 @@ __all__ = [
     "leaky_relu_backward",
     "leaky_relu_forward",
     "matmul",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
     "mean_absolute_error",
     "mean_squared_error",
     "momentum_step",
@@ -88,6 +106,8 @@ __all__ = [
     "softmax_cross_entropy",
     "softplus_backward",
     "softplus_forward",
+    "spatial_batchnorm_backward",
+    "spatial_batchnorm_forward",
     "tanh_backward",
     "tanh_forward",
 ]

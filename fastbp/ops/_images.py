@@ -10,7 +10,7 @@ import numpy as np
 from fastbp._arena import address_of, allocate
 from fastbp._errors import ArgumentError, ShapeError
 from fastbp._program import Operand
-from fastbp.emit.conv import Window
+from fastbp.emit._window import Window
 from fastbp.ops._check import as_real, output
 
 _FORMATS = ("NCHW", "NHWC")

@@ -1,6 +1,8 @@
-"""Convolution by naive loops (docs/math.md#convolution)."""
+"""Convolution and pooling by windows (docs/math.md#convolution, docs/math.md#pooling)."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,7 +55,8 @@ def conv2d_forward(x: Array, w: Array, b: Array | None = None, *, stride: int | 
     y = np.zeros((n, len(w), oh, ow), x.dtype)
     for g in range(groups):
         part = cols[:, g * (c // groups) : (g + 1) * (c // groups)]
-        y[:, g * f : (g + 1) * f] = np.einsum("ncopij,fcij->nfop", part, w[g * f : (g + 1) * f])
+        y[:, g * f : (g + 1) * f] = np.moveaxis(
+            np.tensordot(part, w[g * f : (g + 1) * f], ((1, 4, 5), (1, 2, 3))), 3, 1)
     return y if b is None else y + np.asarray(b, x.dtype)[:, None, None]
 
 
@@ -68,6 +71,51 @@ def conv2d_backward(dy: Array, x: Array, w: Array, *, stride: int | tuple[int, i
     f, c = len(w) // groups, x.shape[1] // groups
     for g in range(groups):
         rows, chans = slice(g * f, (g + 1) * f), slice(g * c, (g + 1) * c)
-        dw[rows] = np.einsum("nfop,ncopij->fcij", dy[:, rows], cols[:, chans])
-        dcols[:, chans] = np.einsum("nfop,fcij->ncopij", dy[:, rows], w[rows])
+        dw[rows] = np.tensordot(dy[:, rows], cols[:, chans], ((0, 2, 3), (0, 2, 3)))
+        up = np.tensordot(dy[:, rows], w[rows], (1, 0))  # (N, OH, OW, C, HH, WW)
+        dcols[:, chans] = np.moveaxis(up, 3, 1)
     return unwindow(dcols, x.shape, *steps), dw, dy.sum(axis=(0, 2, 3))
+
+
+class Pooled(NamedTuple):
+    """Shares of each element of each window in its output, and the geometry."""
+
+    shares: Array
+    shape: tuple[int, ...]
+    steps: tuple[tuple[int, int], ...]
+
+
+def max_pool2d_forward(x: Array, size: int | tuple[int, int], *,
+                       stride: int | tuple[int, int] | None = None,
+                       padding: int | tuple[int, int] = 0) -> tuple[Array, Pooled]:
+    """The first maximum of each window takes all."""
+    x, size = widen(x), _pair(size)
+    steps = _pair(size if stride is None else stride), _pair(padding), (1, 1)
+    found = windows(x, size, *steps, fill=-np.inf)
+    flat = found.reshape(*found.shape[:4], -1)
+    winners = flat.argmax(axis=-1)  # NaN counts as the largest; the first of several
+    shares = np.arange(flat.shape[-1]) == winners[..., None]
+    y = np.take_along_axis(flat, winners[..., None], axis=-1)[..., 0]
+    return y, Pooled(shares.reshape(found.shape).astype(x.dtype), x.shape, steps)
+
+
+def avg_pool2d_forward(x: Array, size: int | tuple[int, int], *,
+                       stride: int | tuple[int, int] | None = None,
+                       padding: int | tuple[int, int] = 0, count_include_pad: bool = True
+                       ) -> tuple[Array, Pooled]:
+    """The mean of each window; the border counts or does not."""
+    x, size = widen(x), _pair(size)
+    steps = _pair(size if stride is None else stride), _pair(padding), (1, 1)
+    found = windows(x, size, *steps)
+    inside = windows(np.ones_like(x), size, *steps, fill=float(count_include_pad))
+    shares = np.ones_like(found) / inside.sum(axis=(-2, -1), keepdims=True)
+    return (found * shares).sum(axis=(-2, -1)), Pooled(shares, x.shape, steps)
+
+
+def max_pool2d_backward(dy: Array, saved: Pooled) -> Array:
+    """dx: every window gives its elements their shares of dy."""
+    up = np.asarray(dy, saved.shares.dtype)[..., None, None] * saved.shares
+    return unwindow(up, saved.shape, *saved.steps)
+
+
+avg_pool2d_backward = max_pool2d_backward
