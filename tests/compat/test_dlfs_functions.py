@@ -226,9 +226,8 @@ def test_an_optimizer_can_be_copied_and_stored():
         assert copied.v["w"] is not rule.v["w"]
 
 
-@pytest.mark.parametrize("size", [3, 100_000])
-def test_a_missing_gradient_leaves_everything_as_it_was(size):
-    params = {"a": np.ones(size), "b": np.ones(size)}
+def test_a_missing_gradient_leaves_everything_as_it_was():
+    params = {"a": np.ones(3), "b": np.ones(3)}
     with pytest.raises(KeyError):
-        optimizer.SGD().update(params, {"a": np.ones(size)})
-    np.testing.assert_array_equal(params["a"], np.ones(size))
+        optimizer.Adam().update(params, {"a": np.ones(3)})
+    np.testing.assert_array_equal(params["a"], np.ones(3))

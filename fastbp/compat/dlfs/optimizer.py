@@ -16,7 +16,7 @@ from fastbp.compat.dlfs._update import update as _update
 from fastbp.kernels import update as _kinds
 
 _EPS = 1e-7
-# Elements from which the kernel's one pass is faster than NumPy's two.
+# Elements from which the kernel's one pass is faster than NumPy's two, its call included.
 _LEAST_FOR_SGD = 1 << 16
 
 _Values = dict[Any, Any]
@@ -34,9 +34,13 @@ class SGD:
 
     def update(self, params: _Values, grads: _Values) -> None:
         """One step."""
-        steps = [_Step(_kinds.SGD, self.lr)]
-        for key in _update(steps, params, grads, least=_LEAST_FOR_SGD):
-            params[key] -= self.lr * grads[key]
+        lr, left = self.lr, list(params)
+        for key in left:
+            if getattr(params[key], "size", 0) >= _LEAST_FOR_SGD:
+                left = _update([_Step(_kinds.SGD, lr)], params, grads, least=_LEAST_FOR_SGD)
+                break
+        for key in left:
+            params[key] -= lr * grads[key]
 
 
 class Momentum:
