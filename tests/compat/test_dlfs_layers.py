@@ -215,6 +215,16 @@ def test_batchnormalization_rebinds_running_statistics():
     np.testing.assert_allclose(layer.running_var, 0.5 + 0.5 * x.var(axis=0), rtol=1e-13)
 
 
+def test_what_is_computed_may_be_assigned_until_the_next_pass():
+    layer = layers.BatchNormalization(np.ones(3), np.zeros(3))
+    x = normal(4, 3)
+    for _ in range(2):
+        layer.forward(x)
+        np.testing.assert_allclose(layer.xc, x - x.mean(axis=0), atol=1e-15)
+        layer.xc = layer.xn = layer.std = None
+        assert layer.xc is layer.xn is layer.std is None
+
+
 def test_batchnormalization_says_what_does_not_fit():
     layer = layers.BatchNormalization(np.ones(3), np.zeros(3))
     with pytest.raises(ShapeError, match=r"^BatchNormalization: gamma with shape \(3,\)"):

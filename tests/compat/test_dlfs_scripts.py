@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastbp._errors import ArgumentError
 from fastbp.compat import dlfs
+from fastbp.compat.dlfs.trainer import Trainer
 
 HERE = Path(__file__).parent
 SCRIPTS = HERE / "scripts"
@@ -70,6 +72,34 @@ def test_a_convolutional_network(monkeypatch):
 def test_a_deep_convolutional_network(monkeypatch):
     mine, _ = both("dlfs_deep_convolution.py", monkeypatch)
     assert len(mine["train_loss_list"]) == 30
+
+
+class Still:
+    """A network that does not learn."""
+
+    params: dict = {}  # noqa: RUF012
+
+    def gradient(self, x, t):
+        return {}
+
+    def loss(self, x, t):
+        return np.float32(2.3)
+
+    def accuracy(self, x, t):
+        return np.float64(len(x) / 4)
+
+
+def test_what_the_trainer_says(capsys):
+    x, t = np.zeros((4, 1)), np.zeros(4, int)
+    trainer = Trainer(Still(), x, t, x[:2], t[:2], epochs=1, mini_batch_size=3)
+    trainer.train()
+    assert capsys.readouterr().out.splitlines() == [
+        "train loss:2.3", "=== epoch:1, train acc:1.0, test acc:0.5 ===",
+        "=============== Final Test Accuracy ===============", "test acc:0.5"]  # fmt: skip
+    assert (trainer.iter_per_epoch, trainer.max_iter, trainer.current_iter) == (4 / 3, 1, 1)
+    assert trainer.optimizer.lr == 0.01
+    with pytest.raises(ArgumentError, match="Trainer: optimizer='sdg'; wanted one of sgd, m"):
+        Trainer(Still(), x, t, x, t, optimizer="sdg")
 
 
 CHAPTER = """

@@ -4,6 +4,8 @@ Sums of at most 500 products of numbers around 1: float64 agrees within 1e-12 of
 float32 within 1e-4. Pooling copies numbers: no error.
 """
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -60,6 +62,19 @@ def test_convolution_sees_what_changes_its_filters_in_place():
     w *= 2
     b *= 2
     close(layer.forward(x), 2 * before)
+
+
+def test_what_is_computed_may_be_assigned_until_the_next_pass():
+    """Scripts drop what is large before they store a layer."""
+    convolution, pooling = layers.Convolution(normal(2, 1, 3, 3), normal(2)), layers.Pooling(2, 2)
+    x = normal(2, 1, 6, 6)
+    for _ in range(2):
+        pooling.forward(convolution.forward(x))
+        assert convolution.col.shape == (32, 9)
+        assert pooling.arg_max.shape == (16,)
+        convolution.col = convolution.col_W = pooling.arg_max = None
+        assert convolution.col is convolution.col_W is pooling.arg_max is None
+        assert pickle.loads(pickle.dumps(convolution)).col is None
 
 
 def test_convolution_before_forward():

@@ -9,7 +9,7 @@ import numpy as np
 from fastbp import ops
 from fastbp._errors import FastbpError, ShapeError
 from fastbp.compat.dlfs import _arithmetic
-from fastbp.compat.dlfs._layers import used_before_forward
+from fastbp.compat.dlfs._layers import computed, forget, used_before_forward
 
 # The book writes 10e-7.
 EPS = 1e-6
@@ -41,17 +41,17 @@ class BatchNormalization:
         self.dbeta: Any = None
         self._saved: Any = None
 
-    @property
+    @computed
     def std(self) -> Any:
         """sqrt(var + 1e-6) of the last training pass, or None."""
         return None if self._saved is None else 1.0 / self._saved.rstd
 
-    @property
+    @computed
     def xc(self) -> Any:
         """x - mean of the last training pass, or None."""
         return None if self._saved is None else self._saved.x - self._saved.mean
 
-    @property
+    @computed
     def xn(self) -> Any:
         """xc/std of the last training pass, or None."""
         return None if self._saved is None else self.xc * self._saved.rstd
@@ -76,6 +76,7 @@ class BatchNormalization:
         x, gamma, beta = self._as(dtype, rows, self.gamma, self.beta)
         y, self._saved = ops.batchnorm_forward(x, gamma, beta, mean, var, momentum=0.0, eps=EPS)
         self.batch_size = len(rows)
+        forget(self, "xc", "xn", "std")
         rest = 1 - self.momentum
         self.running_mean = self.momentum * self.running_mean + rest * mean
         self.running_var = self.momentum * self.running_var + rest * var

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,23 @@ def used_before_forward(layer: Any) -> ArgumentError:
     name = type(layer).__name__
     return ArgumentError(f"{name}.backward before {name}.forward", "forward first",
                          "it keeps what backward needs")
+
+
+def forget(layer: Any, *names: str) -> None:
+    """Drop what was assigned to `computed` attributes."""
+    for name in names:
+        vars(layer).pop(name, None)
+
+
+class computed:  # noqa: N801 - a decorator, as `property` is
+    """A method as an attribute that may be assigned to: the book keeps it, here it is computed."""
+
+    def __init__(self, method: Callable[[Any], Any]) -> None:
+        self._method = method
+        self.__doc__ = method.__doc__
+
+    def __get__(self, layer: Any, owner: type | None = None) -> Any:
+        return self if layer is None else self._method(layer)
 
 
 class Relu:

@@ -9,7 +9,7 @@ import numpy as np
 from fastbp import ops
 from fastbp._errors import FastbpError, ShapeError
 from fastbp.compat.dlfs import _arithmetic
-from fastbp.compat.dlfs._layers import used_before_forward
+from fastbp.compat.dlfs._layers import computed, forget, used_before_forward
 from fastbp.compat.dlfs.util import im2col
 
 
@@ -36,14 +36,14 @@ class Convolution:
         # x in the dtype of the result.
         self._images: Any = None
 
-    @property
+    @computed
     def col(self) -> Any:
         """The windows of the last images as rows, as `im2col` makes them; None before `forward`."""
         if self.x is None:
             return None
         return im2col(self.x, self.W.shape[2], self.W.shape[3], self.stride, self.pad)
 
-    @property
+    @computed
     def col_W(self) -> Any:
         """The filters as columns (C*FH*FW, FN); None before `forward`."""
         return None if self.x is None else self.W.reshape(len(self.W), -1).T
@@ -53,6 +53,7 @@ class Convolution:
         images, W, b = _arithmetic.alike(x, self.W, self.b)
         y = _named(self, ops.conv2d_forward, images, W, b, stride=self.stride, padding=self.pad)
         self.x, self._images = x, images
+        forget(self, "col", "col_W")
         return y
 
     def backward(self, dout: np.ndarray) -> np.ndarray:
@@ -115,7 +116,7 @@ class Pooling:
         self._images: Any = None
         self._saved: Any = None
 
-    @property
+    @computed
     def arg_max(self) -> Any:
         """Number of the winner in each window of the last images, (N*OH*OW*C,); or None."""
         if self.x is None:
@@ -132,6 +133,7 @@ class Pooling:
             images = np.pad(images, ((0, 0), (0, 0), around, around))
         y, saved = self._pool(images)
         self.x, self._images, self._saved = x, images, saved
+        forget(self, "arg_max")
         return y
 
     def _pool(self, images: np.ndarray) -> Any:

@@ -62,7 +62,7 @@ class Trainer:
         self.optimizer.update(self.network.params, grads)
         loss = self.network.loss(x_batch, t_batch)
         self.train_loss_list.append(loss)
-        self._say(f"train loss:{loss}")
+        self._say(f"train loss:{loss!s}")
         if self.current_iter % self.iter_per_epoch == 0:
             self._evaluate()
         self.current_iter += 1
@@ -74,7 +74,8 @@ class Trainer:
         test_acc = self.network.accuracy(self.x_test[:count], self.t_test[:count])
         self.train_acc_list.append(train_acc)
         self.test_acc_list.append(test_acc)
-        self._say(f"=== epoch:{self.current_epoch}, train acc:{train_acc}, test acc:{test_acc} ===")
+        self._say(f"=== epoch:{self.current_epoch}, train acc:{train_acc!s}, "
+                  f"test acc:{test_acc!s} ===")
 
     def train(self) -> None:
         """All steps, and the accuracy on the test set at the end."""
@@ -82,7 +83,7 @@ class Trainer:
             self.train_step()
         test_acc = self.network.accuracy(self.x_test, self.t_test)
         self._say("=============== Final Test Accuracy ===============")
-        self._say(f"test acc:{test_acc}")
+        self._say(f"test acc:{test_acc!s}")
 
     def _say(self, line: str) -> None:
         if self.verbose:
