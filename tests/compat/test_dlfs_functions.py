@@ -110,9 +110,9 @@ def test_smooth_curve():
 
 def test_shuffle_dataset():
     x, images, t = np.arange(10.0)[:, None], np.zeros((10, 1, 2, 2)), np.arange(10)
-    np.random.seed(3)
-    order = np.random.permutation(10)
-    np.random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
+    order = np.random.permutation(10)  # noqa: NPY002
+    np.random.seed(3)  # noqa: NPY002
     shuffled, labels = util.shuffle_dataset(x, t)
     np.testing.assert_array_equal(labels, order)
     np.testing.assert_array_equal(shuffled[:, 0], order)

@@ -169,7 +169,7 @@ def test_dropout_draws_the_books_numbers():
     mine, theirs = layers.Dropout(0.3), plain.Dropout(0.3)
     results = []
     for layer in (mine, theirs):
-        np.random.seed(5)
+        np.random.seed(5)  # noqa: NPY002
         results.append((layer.forward(x), layer.backward(dout), layer.forward(x, False)))
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
