@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from fastbp._errors import FastbpError
 from fastbp._version import __version__
-from fastbp.cli import bench, evaluate, info, predict, train, warmup
+from fastbp.cli import bench, compat_path, evaluate, info, predict, run, train, warmup
 from fastbp.cli._options import Parser
 
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
 """Exit status: the run failed; data or options cannot be used; Ctrl-C (128 + SIGINT)."""
 
-_COMMANDS = (train, predict, evaluate, bench, warmup, info)
+_COMMANDS = (train, predict, evaluate, run, compat_path, bench, warmup, info)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
