@@ -74,6 +74,22 @@ def test_a_deep_convolutional_network(monkeypatch):
     assert len(mine["train_loss_list"]) == 30
 
 
+def test_install_replaces_the_books_modules(tmp_path):
+    code = """
+from fastbp.compat import dlfs
+print(*dlfs.install())
+import common.trainer
+from common.layers import Affine
+print(Affine.__module__, common.trainer.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False,
+                          text=True, env={**os.environ, "PYTHONPATH": str(HERE.parents[1])})
+    assert done.returncode == 0, done.stderr
+    names, found = done.stdout.splitlines()
+    assert sorted(names.split()) == [f"common.{name}" for name in dlfs.MODULES]
+    assert found == "fastbp.compat.dlfs._layers fastbp.compat.dlfs.trainer"
+
+
 class Still:
     """A network that does not learn."""
 

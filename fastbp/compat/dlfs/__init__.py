@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fastbp.compat import _install
+
 MODULES = ("functions", "gradient", "layers", "multi_layer_net", "multi_layer_net_extend",
            "optimizer", "trainer", "util")  # fmt: skip
 """The modules of `common` that fastbp stands in for."""
@@ -20,3 +22,12 @@ def path() -> str:
     Modules of the user's own `common` that fastbp does not have are still found there.
     """
     return str(Path(__file__).parent / "path")
+
+
+def install() -> tuple[str, ...]:
+    """Let `import common.layers` and the others find fastbp's modules from now on.
+
+    Returns:
+        The names that are replaced.
+    """
+    return _install.install("dlfs")
