@@ -82,8 +82,9 @@ import common.trainer
 from common.layers import Affine
 print(Affine.__module__, common.trainer.__name__)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
-                          check=False, env={**os.environ, "PYTHONPATH": str(HERE.parents[1])})
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(HERE.parents[1])})  # fmt: skip
     assert done.returncode == 0, done.stderr
     names, found = done.stdout.splitlines()
     assert sorted(names.split()) == [f"common.{name}" for name in dlfs.MODULES]
