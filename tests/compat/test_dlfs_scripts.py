@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastbp
 from fastbp._errors import ArgumentError
 from fastbp.compat import dlfs
+from fastbp.compat.dlfs.multi_layer_net_extend import MultiLayerNetExtend
+from fastbp.compat.dlfs.optimizer import Adam
 from fastbp.compat.dlfs.trainer import Trainer
 
 HERE = Path(__file__).parent
@@ -89,6 +92,22 @@ print(Affine.__module__, common.trainer.__name__)
     names, found = done.stdout.splitlines()
     assert sorted(names.split()) == [f"common.{name}" for name in dlfs.MODULES]
     assert found == "fastbp.compat.dlfs._layers fastbp.compat.dlfs.trainer"
+
+
+def test_the_same_bits_for_every_number_of_threads():
+    results = []
+    for count in (1, 2, 3):
+        np.random.seed(6)
+        with fastbp.threads(count, oversubscribe=True):
+            network = MultiLayerNetExtend(120, [90, 80], 10, use_batchnorm=True)
+            x, t = np.random.rand(150, 120).astype(np.float32), np.arange(150) % 10
+            rule = Adam()
+            for _ in range(3):
+                rule.update(network.params, network.gradient(x, t))
+            results.append([network.loss(x, t), *network.params.values()])
+    for other in results[1:]:
+        for mine, theirs in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
 
 
 class Still:
