@@ -97,10 +97,10 @@ print(Affine.__module__, common.trainer.__name__)
 def test_the_same_bits_for_every_number_of_threads():
     results = []
     for count in (1, 2, 3):
-        np.random.seed(6)
+        np.random.seed(6)  # noqa: NPY002
         with fastbp.threads(count, oversubscribe=True):
             network = MultiLayerNetExtend(120, [90, 80], 10, use_batchnorm=True)
-            x, t = np.random.rand(150, 120).astype(np.float32), np.arange(150) % 10
+            x, t = np.random.rand(150, 120).astype(np.float32), np.arange(150) % 10  # noqa: NPY002
             rule = Adam()
             for _ in range(3):
                 rule.update(network.params, network.gradient(x, t))
