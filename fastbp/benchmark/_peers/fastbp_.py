@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import fastbp
 from fastbp import ops
 from fastbp.benchmark import workloads as data
+from fastbp.benchmark._peers import _compat
 from fastbp.benchmark.rows import Case
 
 Array = data.Array
@@ -160,4 +162,5 @@ CASES: dict[str, Callable[[dict[str, Any]], Case]] = {
     "batchnorm": _batchnorm,
     "softmax_cross_entropy": _softmax_cross_entropy,
     "adam": _adam,
+    "compat": functools.partial(_compat.case, contestant="fastbp"),
 }
