@@ -47,6 +47,7 @@ class Batches:
         self._losses = np.zeros((1, CHUNK_STEPS))
         self._chunk = 1
         self._programs: dict[int, tuple[TrainingPlan, Update]] = {}
+        self._bound: dict[int, int] = {}
 
     @property
     def steps(self) -> int:
@@ -72,6 +73,13 @@ class Batches:
             rates[:, 3] = 1.0 / self._totals()
         self.samples.order = self._order
         losses = np.empty(self.steps)
+        with share_of_cores(self.n_threads):
+            self._run_all(rates, losses, at_step_edge)
+        return losses
+
+    def _run_all(self, rates: np.ndarray, losses: np.ndarray, at_step_edge: Callable[[], None]
+                 ) -> None:
+        """The full batches in chunks, then the rest."""
         done = 0
         while done < self.full:
             chunk = min(self._chunk, self.full - done, CHUNK_STEPS,
@@ -86,7 +94,6 @@ class Batches:
         if self.rest:
             self._run(self.rest, done * self.batch_size, rates[done:], losses[done:])
             at_step_edge()
-        return losses
 
     def _totals(self) -> np.ndarray:
         """The number of samples, or the sum of their weights, of each batch."""
@@ -104,12 +111,13 @@ class Batches:
         """len(rates) steps on batches of `rows` samples from number `begin` on."""
         count = len(rates)
         plan, update = self._program(rows)
-        source = self.samples.source(begin, count * rows)
-        plan.set_batch([source.x], [source.target], source.index, source.weights)
+        if self._bound.get(rows) != begin or not self.samples.stay:
+            source = self.samples.source(begin, count * rows)
+            plan.set_batch([source.x], [source.target], source.index, source.weights)
+            self._bound[rows] = begin
         update.rates[:count] = rates
         self._first_step[0] = self.solver.steps
-        with share_of_cores(self.n_threads):
-            plan.plan.run(count)
+        plan.plan.run(count)
         losses[...] = self._losses[0, :count]
         self.solver.steps += count
 

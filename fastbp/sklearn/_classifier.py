@@ -26,6 +26,7 @@ from fastbp.sklearn._compat import (
     validate_data,
     with_callbacks,
 )
+from fastbp.sklearn._predict import largest
 
 DTYPES = (np.float64, np.float32)
 
@@ -222,6 +223,8 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
     # ---- predictions -----------------------------------------------------------------------------
 
     def _predict(self, X: Any, check_input: bool = True) -> np.ndarray:
+        if self.out_activation_ == "softmax":  # keeps the order of outputs
+            return self.classes_.take(self._logits(X, check_input, largest))
         output = self._forward_pass_fast(X, check_input=check_input)
         if self.n_outputs_ == 1:
             output = output.ravel()

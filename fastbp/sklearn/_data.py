@@ -43,6 +43,11 @@ class Samples:
     def __len__(self) -> int:
         return int(self.x.shape[0])
 
+    @property
+    def stay(self) -> bool:
+        """Whether `source` gives the same addresses for the same `begin`."""
+        return not self.sparse and self.order is not None
+
     def most_rows(self) -> int:
         """How many rows `source` may be asked for at once."""
         if not self.sparse:

@@ -59,6 +59,8 @@ class Model:
             layers += [Dropout(dropout)] if dropout else []
         self.network = Sequential([*layers, self.affine[-1]], dtype=dtype, seed=seed)
         self.network.build()
+        # Programs for predictions by their number of rows.
+        self.plans: dict[int, Any] = {}
 
     def load(self, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray],
              norms: Norms | None = None) -> None:
