@@ -69,12 +69,13 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
     # ---- fitting ---------------------------------------------------------------------------------
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, *, incremental: bool = False,
-             held_out: tuple[Any, Any] = (None, None)) -> Any:
+             held_out: tuple[Any, Any] | None = None) -> Any:
         """Fit, or one epoch of it; all of it or, with an error, nothing."""
         with unchanged_on_failure(self), running():
             sizes = parameters.hidden_sizes(self)
             parameters.check_combinations(self)
             continues = hasattr(self, "coefs_") and bool(self.warm_start or incremental)
+            labels = y
             X, y, class_weights = self._validate_input(X, y, incremental, not continues)
             if sample_weight is not None:
                 sample_weight = check_sample_weight(sample_weight, X)
@@ -88,13 +89,15 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
                 self._check_shapes(units)
             else:
                 self._initialize(units, np.dtype(self.dtype or X.dtype))
+            tasks = TaskTree(self, X, labels, sample_weight,
+                             0 if self.solver == "lbfgs" else self.max_iter)
             if self.solver == "lbfgs":
-                if held_out != (None, None):
+                if held_out is not None:
                     raise ArgumentError("X_val with solver='lbfgs'", "solver='adam' or 'sgd'",
                                         "lbfgs has no epochs")
-                self._fit_lbfgs(X, y, weights)
+                self._fit_lbfgs(X, y, weights, tasks)
             else:
-                self._fit_stochastic(X, y, weights, incremental, held_out)
+                self._fit_stochastic(X, y, weights, tasks, incremental, held_out)
         return self
 
     def _initialize(self, units: list[int], dtype: np.dtype) -> None:
@@ -149,19 +152,19 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
 
         return attributes
 
-    def _fit_lbfgs(self, X: Any, y: np.ndarray, weights: np.ndarray | None) -> None:
+    def _fit_lbfgs(self, X: Any, y: np.ndarray, weights: np.ndarray | None, tasks: TaskTree
+                   ) -> None:
         model = self._model(np.float64)
         criterion = self._criterion(np.float64, training=True)
         samples = Samples(X, self._as_target(y, np.float64, training=True), weights)
-        tasks = TaskTree(self, X, y, weights, 0)
         objective = Objective(model, criterion, samples, self.alpha, self.n_threads)
         self.loss_, self.n_iter_ = minimize(objective, tol=self.tol, max_iter=self.max_iter,
                                             max_fun=self.max_fun, verbose=self.verbose)
         self._take_weights(model)
         tasks.fit_ends(self._reconstruction(model))
 
-    def _fit_stochastic(self, X: Any, y: np.ndarray, weights: np.ndarray | None,
-                        incremental: bool, held_out: tuple[Any, Any]) -> None:
+    def _fit_stochastic(self, X: Any, y: np.ndarray, weights: np.ndarray | None, tasks: TaskTree,
+                        incremental: bool, held_out: tuple[Any, Any] | None) -> None:
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         dtype = self.coefs_[0].dtype
@@ -177,8 +180,7 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         rng = self._random_state
         if self.rng == "fast":
             rng = np.random.Generator(np.random.PCG64(rng.randint(2**31 - 1)))
-        self.loss_curve_ = list(getattr(self, "loss_curve_", []))
-        tasks = TaskTree(self, X, y, weights, self.max_iter)
+        self._continue_curves(validation is not None)
         Fit(self, batches, rng, validation=validation, schedule=copy.deepcopy(self.schedule),
             trainer=Trainer(model.network, self.max_iter, hooks_of(self)), tasks=tasks,
             incremental=incremental).run()
@@ -205,10 +207,11 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         return int(np.clip(self.batch_size, 1, rows))
 
     def _hold_out(self, X: Any, y: np.ndarray, weights: np.ndarray | None, dtype: Any,
-                  held_out: tuple[Any, Any]) -> tuple[np.ndarray | None, Validation | None]:
+                  held_out: tuple[Any, Any] | None
+                  ) -> tuple[np.ndarray | None, Validation | None]:
         """(rows to train on, or None for all; validation data)."""
         rows, held_weights = None, None
-        if held_out != (None, None):
+        if held_out is not None:
             held_x, held_y = self._validate_held_out(*held_out)
         elif self.early_stopping:
             from sklearn.model_selection import train_test_split
@@ -223,16 +226,23 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
             held_weights = None if weights is None else weights[held]
         else:
             return None, None
-        self.validation_scores_ = list(self.validation_scores_ or [])
-        self.validation_loss_curve_ = list(getattr(self, "validation_loss_curve_", []))
-        self.best_validation_loss_ = getattr(self, "best_validation_loss_", np.inf)
-        if self.best_validation_score_ is None:
-            self.best_validation_score_ = -np.inf
-        validation = Validation(
+        return rows, Validation(
             held_x, self._as_target(held_y, dtype, training=False), held_weights,
             self._criterion(dtype, training=False), self.out_activation_,
             classifier=self._is_classifier)
-        return rows, validation
+
+    def _continue_curves(self, validated: bool) -> None:
+        """Copies of the curves of an earlier fit, for a warm start, and what they lack."""
+        self._no_improvement_count = getattr(self, "_no_improvement_count", 0)
+        self.loss_curve_ = list(getattr(self, "loss_curve_", []))
+        if not self.early_stopping and getattr(self, "best_loss_", None) is None:
+            self.best_loss_ = np.inf
+        if validated:
+            self.validation_scores_ = list(self.validation_scores_ or [])
+            self.validation_loss_curve_ = list(getattr(self, "validation_loss_curve_", []))
+            self.best_validation_loss_ = getattr(self, "best_validation_loss_", np.inf)
+            if self.best_validation_score_ is None:
+                self.best_validation_score_ = -np.inf
 
     # ---- predictions -----------------------------------------------------------------------------
 

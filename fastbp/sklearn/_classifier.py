@@ -130,7 +130,7 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
             ValueError: input that does not fit, in scikit-learn's words where it has some. The
             estimator is then as it was.
         """
-        return self._fit(X, y, sample_weight, held_out=(X_val, y_val))
+        return self._fit(X, y, sample_weight, held_out=parameters.held_out(X_val, y_val))
 
     @available_if(lambda estimator: estimator._check_solver())
     @fit_context(prefer_skip_nested_validation=True)

@@ -117,6 +117,18 @@ def check_combinations(estimator: Any) -> None:
                             "one of them", "leave learning_rate at 'constant'")
 
 
+def held_out(x: Any, y: Any) -> tuple[Any, Any] | None:
+    """Validation data as `fit` was given it.
+
+    Raises:
+        ArgumentError: one half of it.
+    """
+    if (x is None) != (y is None):
+        given = "y_val" if x is None else "X_val"
+        raise ArgumentError(f"{given} alone", "X_val and y_val")
+    return None if x is None else (x, y)
+
+
 def is_used(estimator: Any, name: str) -> bool:
     """Whether an added parameter is anything but off."""
     value = getattr(estimator, name)

@@ -42,7 +42,8 @@ def pair(problem: str, **parameters: Any) -> tuple[Any, Any]:
         parameters["loss"] = "poisson"
     classes = ((MLPRegressor, TheirRegressor) if problem in PROBLEMS[3:]
                else (MLPClassifier, TheirClassifier))
-    return tuple(kind(random_state=3, **parameters) for kind in classes)  # type: ignore[return-value]
+    ours, theirs = (kind(**{"random_state": 3, **parameters}) for kind in classes)
+    return ours, theirs
 
 
 def quietly(method: Any, *arguments: Any, **options: Any) -> tuple[Any, list[tuple[type, str]]]:
