@@ -22,6 +22,7 @@ TITLES = {
     "launch": "parallel call",
     "scaling": "training step, other sizes",
     "mnist": "MNIST",
+    "sklearn": "`MLPClassifier` in scikit-learn's place",
 }
 
 
