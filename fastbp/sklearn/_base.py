@@ -159,7 +159,7 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         samples = Samples(X, self._as_target(y, np.float64, training=True), weights)
         objective = Objective(model, criterion, samples, self.alpha, self.n_threads)
         self.loss_, self.n_iter_ = minimize(objective, tol=self.tol, max_iter=self.max_iter,
-                                            max_fun=self.max_fun, verbose=self.verbose)
+                                            max_fun=self.max_fun)
         self._take_weights(model)
         tasks.fit_ends(self._reconstruction(model))
 

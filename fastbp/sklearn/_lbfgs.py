@@ -7,8 +7,6 @@ have one order. Everything is float64, as in scikit-learn.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from fastbp.planner import Plan
@@ -70,7 +68,7 @@ class Objective:
         return self._programs[rows]
 
 
-def minimize(objective: Objective, *, tol: float, max_iter: int, max_fun: int, verbose: Any
+def minimize(objective: Objective, *, tol: float, max_iter: int, max_fun: int
              ) -> tuple[float, int]:
     """Leave the best weights in the objective's model; (loss, iterations).
 
@@ -78,15 +76,12 @@ def minimize(objective: Objective, *, tol: float, max_iter: int, max_fun: int, v
         ConvergenceWarning: in scikit-learn's words, where scipy says that it has not converged.
     """
     import scipy.optimize
-    from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
     from sklearn.utils.optimize import _check_optimize_result
 
     network = objective.model.network
-    print_level = 1 if verbose is True or verbose >= 1 else -1
     result = scipy.optimize.minimize(
         objective, network.values.copy(), method="L-BFGS-B", jac=True,
-        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol,
-                 **_get_additional_lbfgs_options_dict("iprint", print_level)})  # fmt: skip
+        options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol})
     iterations = _check_optimize_result("lbfgs", result, max_iter)
     network.values[...] = result.x
     return float(result.fun), int(iterations)

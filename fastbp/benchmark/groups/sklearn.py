@@ -16,9 +16,9 @@ PEERS = ("sklearn",)
 
 FITS: dict[str, dict[str, Any]] = {
     "digits": {"settings": {"max_iter": 50}},
-    "digits, batch 32": {"settings": {"batch_size": 32, "max_iter": 10}},
-    "100000x100, hidden 100": {"rows": 100_000, "features": 100, "settings": {"max_iter": 2}},
-    "10000x100, hidden 512, 512": {
+    "digits batch 32": {"settings": {"batch_size": 32, "max_iter": 10}},
+    "100000x100 hidden 100": {"rows": 100_000, "features": 100, "settings": {"max_iter": 2}},
+    "10000x100 hidden 512 512": {
         "rows": 10_000, "features": 100,
         "settings": {"hidden_layer_sizes": (512, 512), "max_iter": 1}},
 }  # fmt: skip
@@ -53,7 +53,7 @@ def rows(options: GroupOptions) -> list[Row]:
           for name, spec in FITS.items() if not (options.quick and "rows" in spec)),
         Row("sklearn", "predict 1000000x64", "mlp_predict", predicted, peers=PEERS,
             items=predicted["rows"], tolerances=(1e-3,)),
-        Row("sklearn", "grid search, 2 processes", "mlp_search", {"settings": {"max_iter": 10}},
+        Row("sklearn", "grid search with 2 processes", "mlp_search", {"settings": {"max_iter": 10}},
             peers=PEERS, tolerances=(ACCURACY_TOLERANCE,)),
         Row("sklearn", "import and first fit", "mlp_start", {}, peers=PEERS,
             measured_by=_first_fit),
