@@ -23,6 +23,7 @@ TITLES = {
     "scaling": "training step, other sizes",
     "mnist": "MNIST",
     "compat": "compatible interface",
+    "sklearn": "`MLPClassifier` in scikit-learn's place",
 }
 
 
