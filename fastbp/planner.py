@@ -66,7 +66,7 @@ class Plan:
         """
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.dtype, self.seed = network.dtype, network.seed
-        self._end_turn = network.turn.release
+        self._is_my_turn, self._end_turn = network.turn.is_mine, network.turn.release
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
         self._halts = halts
         self.program = Program(self.dtype, flush=True, halts=halts)
@@ -330,7 +330,7 @@ class Plan:
                     segment()
             return True
         finally:
-            if self.training:
+            if self.training and self._is_my_turn():
                 self._end_turn()
 
 
