@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -200,8 +201,6 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         if self.batch_size == "auto":
             return min(200, rows)
         if self.batch_size > rows:
-            import warnings
-
             warnings.warn("Got `batch_size` less than 1 or larger than "
                           "sample size. It is going to be clipped", stacklevel=2)  # fmt: skip
         return int(np.clip(self.batch_size, 1, rows))

@@ -27,6 +27,7 @@ from fastbp.sklearn._compat import (
     with_callbacks,
 )
 from fastbp.sklearn._predict import largest
+from fastbp.sklearn._state import unchanged_on_failure
 
 DTYPES = (np.float64, np.float32)
 
@@ -145,16 +146,11 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
         if isinstance(self.class_weight, str):
             raise ArgumentError("class_weight='balanced' in partial_fit", "a dict of weights",
                                 "the counts of all classes are not known")
-        before = dict(self.__dict__)
-        try:
+        with unchanged_on_failure(self):
             if is_first_partial_fit(self, classes):
                 several = type_of_target(y).startswith("multilabel")
                 self._label_binarizer = LabelBinarizer().fit(y if several else classes)
             return self._fit(X, y, sample_weight, incremental=True)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool
                         ) -> tuple[Any, np.ndarray, np.ndarray | None]:
