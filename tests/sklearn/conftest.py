@@ -1,4 +1,4 @@
-"""What the tests of fastbp.sklearn share: they are for scikit-learn 1.9, whose numbers they know."""
+"""What the tests of fastbp.sklearn share; they know the numbers of scikit-learn 1.9."""
 
 from __future__ import annotations
 

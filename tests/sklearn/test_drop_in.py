@@ -94,6 +94,9 @@ def test_grid_search_in_a_pipeline(backend):
     grid = {"mlpclassifier__alpha": [1e-4, 1.0], "mlpclassifier__hidden_layer_sizes": [(5,), (9,)]}
     with joblib.parallel_config(backend=backend):
         search = GridSearchCV(pipe, grid, n_jobs=2, cv=2).fit(x, y)
+        if backend == "loky":  # its processes have a share of the cores each
+            counts = joblib.Parallel(n_jobs=2)(joblib.delayed(fastbp.thread_count)() for _ in "ab")
+            assert max(counts) <= max(1, joblib.cpu_count() // 2)
     alone = GridSearchCV(pipe, grid, cv=2).fit(x, y)
     assert np.array_equal(search.cv_results_["mean_test_score"],
                           alone.cv_results_["mean_test_score"])
