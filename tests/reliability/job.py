@@ -51,7 +51,7 @@ def main(folder: Path, epochs: int, limit: int, cpu: int) -> int:
         history = trainer.fit(
             x, y, epochs=epochs, batch_size=BATCH, resume=folder / "saved",
             callbacks=[Begun(), JSONLogger(folder / "log.jsonl"), signals,
-                       Checkpoint(folder / "saved", every_steps=110, every_epochs=None)])
+                       Checkpoint(folder / "saved", every_steps=210, every_epochs=None)])
     if trainer.finished:
         (folder / "outcome").write_text(repr(outcome(trainer, history)))
         return 0

@@ -42,7 +42,7 @@ class Job:
 
     def finish(self) -> str:
         with self.start() as process:
-            _, err = process.communicate(timeout=120)
+            _, err = process.communicate(timeout=900)
         assert process.returncode == 0, err
         return (self.folder / "outcome").read_text()
 
