@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import mmap
 import sys
 from collections.abc import Callable, Iterator
@@ -119,8 +120,17 @@ def padded(count: int, dtype: object) -> int:
     return -(-int(count) // per_line) * per_line
 
 
+def extent(shape: tuple[int, ...], dtype: object) -> int:
+    """Elements that an array takes whose rows (its first axis) start on cache lines.
+
+    A row of a filter bank (F, C, H, W) is a filter: C*H*W elements side by side.
+    """
+    rows = shape[0] if len(shape) > 1 else 1
+    return rows * padded(math.prod(shape[min(1, len(shape) - 1):]), dtype)
+
+
 class Layout:
-    """Places of named arrays in one buffer, each row padded to whole cache lines.
+    """Places of named arrays in one buffer, each row (first axis) padded to whole cache lines.
 
     `add` returns the offset in elements; `views(buffer)` gives the arrays by name.
     """
@@ -131,35 +141,24 @@ class Layout:
         self.places: dict[str, tuple[int, tuple[int, ...]]] = {}
 
     def add(self, name: str, shape: tuple[int, ...]) -> int:
-        """Reserve room for an array of `shape`; rows (the last axis) start on cache lines."""
+        """Reserve room for an array of `shape`."""
         if name in self.places:
             raise ValueError(f"the name {name!r} is used twice")
         offset = self.size
-        rows = int(np.prod(shape[:-1], dtype=np.int64)) if shape else 1
         self.places[name] = (offset, shape)
-        self.size += rows * padded(shape[-1] if shape else 1, self.dtype)
+        self.size += extent(shape, self.dtype)
         return offset
 
     def views(self, buffer: np.ndarray) -> dict[str, np.ndarray]:
         """The named arrays over `buffer` (of at least `size` elements)."""
         result = {}
         for name, (offset, shape) in self.places.items():
-            width = padded(shape[-1] if shape else 1, self.dtype)
-            rows = int(np.prod(shape[:-1], dtype=np.int64)) if shape else 1
-            block = buffer[offset : offset + rows * width].reshape(rows, width)
-            block = block[:, : shape[-1] if shape else 1]
-            if len(shape) != 2:
-                block = block.reshape(shape) if rows == 1 else _leading(block, shape, width)
-            result[name] = block
+            block = buffer[offset : offset + extent(shape, self.dtype)]
+            if len(shape) < 2:
+                result[name] = block[: math.prod(shape)].reshape(shape)
+                continue
+            width, item = math.prod(shape[1:]), buffer.itemsize
+            steps = [item * math.prod(shape[axis + 1 :]) for axis in range(1, len(shape))]
+            result[name] = np.lib.stride_tricks.as_strided(
+                block, shape, (padded(width, self.dtype) * item, *steps))
         return result
-
-
-def _leading(block: np.ndarray, shape: tuple[int, ...], width: int) -> np.ndarray:
-    item = block.itemsize
-    strides = [item]
-    step = width * item
-    for size in reversed(shape[1:-1]):
-        strides.append(step)
-        step *= size
-    strides.append(step)
-    return np.lib.stride_tricks.as_strided(block, shape, tuple(reversed(strides)))

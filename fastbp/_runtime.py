@@ -186,6 +186,16 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def _subnormals() -> str:
+    """How this thread's processor treats numbers below the smallest normal one."""
+    import numpy
+
+    halves = numpy.full(16, numpy.finfo(numpy.float32).tiny) / numpy.float32(2)
+    if (halves > 0).all():
+        return "kept by operations, taken as zero while networks train"
+    return "taken as zero: a library in this process has changed the processor's control word"
+
+
 def show_versions() -> str:
     """What a bug report needs: versions, CPU, vectors, threads, cache. One fact a line."""
     import platform
@@ -211,6 +221,7 @@ def show_versions() -> str:
         "vectors": f"{unit.name}: {8 * unit.vector_bytes} bits, {unit.registers} registers",
         "matmul tile": f"float32 {unit.tile_rows}x{2 * unit.lanes(4)}, "
         f"float64 {unit.tile_rows}x{2 * unit.lanes(8)}",
+        "subnormal numbers": _subnormals(),
         "threading": "fastbp's own threads (no Numba threading layer)",
         "threads": f"{thread_count()}: {thread_reason()}",
         "compile cache": f"{folder or 'none: no folder can be written'}"

@@ -30,12 +30,17 @@ def bad_parameter(network: Network, step: int, epoch: int) -> NonFiniteError | N
     return None
 
 
-def bad_data(samples: Samples, index: np.ndarray, step: int, epoch: int) -> NonFiniteError | None:
-    """The error that names the sample of a batch with a NaN or infinity; None if all are finite."""
+def bad_data(samples: Samples, index: np.ndarray, numbers: np.ndarray, step: int, epoch: int
+             ) -> NonFiniteError | None:
+    """The error that names the sample of a batch with a NaN or infinity; None if all are finite.
+
+    The batch is samples[index]; numbers: what its samples are called.
+    """
     found = samples.not_finite(index)
     if found is None:
         return None
-    return NonFiniteError(f"step {step} of epoch {epoch}: sample {found[0]} of {found[1]} is not "
+    name, where = numbers[found[0]], found[1]
+    return NonFiniteError(f"step {step} of epoch {epoch}: sample {name} of {where} is not "
                           "finite", "finite data", "look for it with np.isfinite(...).all(axis=1)",
                           step=step, epoch=epoch)
 

@@ -24,8 +24,9 @@ from fastbp._interrupts import Deferral, deferred_interrupts
 from fastbp.callbacks import Callback
 from fastbp.callbacks._base import Steps
 from fastbp.diagnosis import bad_data, bad_parameter, bad_value
+from fastbp.feeds import Feed, Window
 from fastbp.history import History
-from fastbp.samples import Samples
+from fastbp.schedules import Constant
 
 if TYPE_CHECKING:
     from fastbp.trainer import Trainer
@@ -59,14 +60,14 @@ class Fit:
     a checkpoint is continued), resumed_from (its file).
     """
 
-    def __init__(self, trainer: Trainer, samples: Samples, *, epochs: int, batch_size: int,
+    def __init__(self, trainer: Trainer, feed: Feed, *, epochs: int, batch_size: int,
                  shuffle: bool, validation: tuple[Any, ...] | None,
                  hooks: Sequence[Callback]) -> None:
         for number, hook in enumerate(hooks):
             if not isinstance(hook, Callback):
                 raise ArgumentError(f"callbacks[{number}] is a {type(hook).__name__}",
                                     "objects of subclasses of fastbp.callbacks.Callback")
-        self.trainer, self.samples, self.rows = trainer, samples, len(samples)
+        self.trainer, self.feed, self.rows = trainer, feed, feed.rows
         self.epochs, self.batch_size, self.shuffle = epochs, batch_size, shuffle
         self.validation = validation
         self.hooks = sorted(hooks, key=lambda hook: hook.priority)
@@ -84,7 +85,7 @@ class Fit:
     @cached_property
     def digest(self) -> str:
         """Tells these data from others (`training_state.digest`)."""
-        return training_state.digest(self.samples.arrays())
+        return training_state.digest(self.feed.arrays())
 
     @property
     def finished(self) -> bool:
@@ -119,6 +120,7 @@ class Fit:
                 if not any(answers):
                     raise
             finally:
+                self.feed.close()
                 self._call("on_fit_end")
         return self.history
 
@@ -131,8 +133,8 @@ class Fit:
             if self._is_paused():
                 return
             self._begin_epoch()
-            while self.position < self.rows:
-                self._call("on_steps", self._make_steps())
+            while (window := self.feed.window(self.position)) is not None:
+                self._call("on_steps", self._make_steps(window))
                 self._let_signals_through()
                 if self._is_paused():
                     return
@@ -154,52 +156,53 @@ class Fit:
         self._call("on_epoch_begin", self.epoch)
         trainer, begin = self.trainer, time.perf_counter()
         trainer.bits.state = self.order_state
-        self._order = (shuffled(trainer.bits, self.rows) if self.shuffle
-                       else np.arange(self.rows, dtype=np.int64))
-        steps = -(-self.rows // self.batch_size)
+        self._order = (self.feed.order(lambda count: shuffled(trainer.bits, count))
+                       if self.shuffle else np.arange(max(self.rows, 0)))
+        self._sizes = self.feed.begin(self._order, self.position, self.batch_size)
+        steps = self.feed.steps(self.batch_size)
+        self._done = len(self._sizes) if self.rows < 0 else self.position // self.batch_size
         # Always of the whole epoch: a resumed one sees the bits of an undisturbed one.
         factors = trainer.schedule.factors((self.epoch - 1) * steps, steps, steps, self.epochs)
         self._rates = trainer.optimizer.lr * factors
-        self._sizes = self._batch_sizes(steps)
         self.seconds += time.perf_counter() - begin
 
-    def _batch_sizes(self, steps: int) -> np.ndarray:
-        """Samples of each batch, or their weights' sum: its share in the epoch's loss, float64."""
-        weights = self.samples.weights
-        if weights is None:
-            sizes = np.full(steps, float(self.batch_size))
-            sizes[-1] = self.rows - (steps - 1) * self.batch_size
-            return sizes
-        begins = np.arange(0, self.rows, self.batch_size)
-        return np.add.reduceat(weights[self._order].astype(np.float64), begins)
-
-    def _make_steps(self) -> Steps:
-        """Run one chunk of steps."""
-        trainer, size = self.trainer, self.batch_size
-        done, begin = self.position // size, time.perf_counter()
-        left = self.rows // size - done
-        if left:
-            plan = trainer.plan_of(self.samples, size)
-            count = self._count_until_edge(left) if plan.plan.is_compiled else 1
-        else:
-            size, count = self.rows % size, 1
-            plan = trainer.plan_of(self.samples, size)
-        first, rates = trainer.step_count, self._rates[done : done + count]
-        losses = trainer.run_steps(plan, self.samples, rates,
-                                   address_of(self._order) + 8 * self.position)
+    def _make_steps(self, window: Window) -> Steps:
+        """Run one chunk of steps within a window."""
+        trainer, begin, done = self.trainer, time.perf_counter(), self._done
+        rest = window.end - self.position
+        size = rest if self.rows < 0 else min(self.batch_size, rest)
+        plan, left = trainer.plan_of(window.samples, size), rest // size
+        count = self._count_until_edge(left) if plan.plan.is_compiled else 1
+        first, rates = trainer.step_count, self._rates_of(done, count)
+        losses = trainer.run_steps(plan, window.samples, rates, self._address(window))
         # One after the other: NumPy's own sums depend on how many there are.
-        parts = losses * self._sizes[done : done + count]
+        parts = losses * np.asarray(self._sizes[done : done + count])
         loss_sum = np.add.accumulate(np.concatenate(([self.loss_sum], parts)))[-1]
         if trainer.check_finite and not math.isfinite(loss_sum):
-            raise self._non_finite(first, losses, size)
+            raise self._non_finite(window, first, losses, size)
         self.loss_sum = float(loss_sum)
         self.position += count * size
+        self._done += count
         seconds = time.perf_counter() - begin
         self.seconds += seconds
-        if left:
-            self._chunk = max(1, min(2 * self._chunk,
-                                     int(CHUNK_SECONDS * count / max(seconds, 1e-9))))
+        self._chunk = max(1, min(2 * self._chunk,
+                                 int(CHUNK_SECONDS * count / max(seconds, 1e-9))))
         return Steps(first + 1, self.epoch, losses, rates)
+
+    def _address(self, window: Window, offset: int = 0) -> int:
+        """Where the numbers of the window's samples from the position on are."""
+        return address_of(window.index) + 8 * (self.position + offset - window.begin)
+
+    def _rates_of(self, done: int, count: int) -> np.ndarray:
+        """Learning rates of some steps of the epoch."""
+        if len(self._rates) < done + count:  # batches that do not tell how many there are
+            schedule = self.trainer.schedule
+            if not isinstance(schedule, Constant):
+                raise ArgumentError(f"schedule {schedule.name!r} with batches of unknown number",
+                                    "batches with a length, such as a list",
+                                    "or leave the schedule out")
+            self._rates = np.full(2 * (done + count), self.trainer.optimizer.lr)
+        return self._rates[done : done + count]
 
     def _count_until_edge(self, left: int) -> int:
         """Steps that may run in one go: by time, and up to where a callback wants an edge."""
@@ -215,9 +218,9 @@ class Fit:
             error = bad_parameter(trainer.network, trainer.step_count, self.epoch)
             if error is not None:
                 raise error
-        row = {"epoch": self.epoch, "loss": self.loss_sum / max(float(self._sizes.sum()), _TINY),
+        row = {"epoch": self.epoch, "loss": self.loss_sum / max(float(np.sum(self._sizes)), _TINY),
                "lr": float(self._rates[-1]), "seconds": self.seconds,
-               "samples_per_second": self.rows / self.seconds}
+               "samples_per_second": self.position / self.seconds}
         if self.validation is not None:
             self._at_edge = True  # evaluation changes nothing, so that it may end anywhere
             with self._edge.lifted():
@@ -230,7 +233,8 @@ class Fit:
         self.order_state = trainer.bits.state
         self._call("on_epoch_end", self.history.rows[-1])
 
-    def _non_finite(self, first: int, losses: np.ndarray, size: int) -> NonFiniteError:
+    def _non_finite(self, window: Window, first: int, losses: np.ndarray, size: int
+                    ) -> NonFiniteError:
         """The error for the first of these losses that is not finite; counts go back to its step.
 
         The program stopped there: parameters are those before the step.
@@ -239,10 +243,11 @@ class Fit:
         good = int(np.argmin(np.isfinite(losses)))
         trainer.step_count = first + good
         step, begin = trainer.step_count + 1, self.position + good * size
-        index = self._order[begin : begin + size]
+        index = window.index[begin - window.begin : begin - window.begin + size]
+        numbers = np.arange(begin, begin + size) if self.rows < 0 else self._order[begin:]
         found = (bad_parameter(trainer.network, step, self.epoch)
-                 or bad_data(self.samples, index, step, self.epoch))
+                 or bad_data(window.samples, index, numbers, step, self.epoch))
         if found is not None:
             return found
-        plan = trainer.run_gradients(self.samples, size, address_of(self._order) + 8 * begin)
+        plan = trainer.run_gradients(window.samples, size, self._address(window, good * size))
         return bad_value(plan.plan, step, self.epoch)

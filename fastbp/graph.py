@@ -124,7 +124,8 @@ def _first_shape(layers: Sequence[Layer]) -> Shape:
         for name in ("in_features", "features"):
             if hasattr(layer, name):
                 return (getattr(layer, name),)
-        if isinstance(layer, PythonLayer):
+        if isinstance(layer, PythonLayer) or layer.takes_images:
             break
     raise ArgumentError("the first layer does not tell how many inputs it has",
-                        "Sequential(layers, input_shape=...)")
+                        "Sequential(layers, input_shape=...)",
+                        "(C, H, W) where it takes images")

@@ -4,7 +4,8 @@ A plan holds a matrix for each value and each gradient (rows padded to cache lin
 steps forwards and backwards letting each layer emit itself, and knows two things that single
 layers do not:
 
-* An activation that alone uses an affine layer's output is fused into it; the two are one value.
+* An activation that alone uses an affine layer's or a convolution's output is fused into it; the
+  two are one value.
 * The gradient of a value with a single use, made by an affine layer, is stored as it is *before*
   that
   layer's activation: the matmul that makes it applies the mask and sums the columns while tiles
@@ -13,14 +14,13 @@ layers do not:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fastbp._arena import address_of, allocate, padded
+from fastbp._arena import address_of, allocate, extent, padded
 from fastbp._errors import ArgumentError
 from fastbp._program import Operand, Program
 from fastbp.emit.affine import Producer
@@ -31,7 +31,7 @@ from fastbp.emit.update import emit_update
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.gemm import UPDATE
 from fastbp.kernels.reduce import GATHER_ROWS
-from fastbp.layers import Affine, Layer
+from fastbp.layers import Affine, Conv2D, Layer
 from fastbp.layers.activations import Activation
 from fastbp.layers.base import Shape
 from fastbp.network import Network, consumers
@@ -66,7 +66,7 @@ class Plan:
         """
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.dtype, self.seed = network.dtype, network.seed
-        self._end_turn = network.turn.release
+        self._is_my_turn, self._end_turn = network.turn.is_mine, network.turn.release
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
         self._halts = halts
         self.program = Program(self.dtype, flush=True, halts=halts)
@@ -151,9 +151,9 @@ class Plan:
         return self.network.steps[node].shape
 
     def activation_of(self, node: int) -> tuple[int, float]:
-        """(kind, slope) of an affine layer's activation, its own or the one fused into it."""
+        """(kind, slope) of a layer's activation, its own or the one fused into it."""
         layer = self.network.steps[self._fused.get(node, node)].layer
-        assert isinstance(layer, (Affine, Activation))
+        assert isinstance(layer, (Affine, Conv2D, Activation))
         return layer.kind, layer.slope
 
     def needs_gradient(self, node: int) -> bool:
@@ -243,7 +243,7 @@ class Plan:
         if not self._updated:
             ranges.append((0, network.decay_size, update.hyper))
         else:
-            ranges += [(place, place + self._extent(shape), update.hyper)
+            ranges += [(place, place + extent(shape, self.dtype), update.hyper)
                        for name, (place, shape) in network.layout.places.items()
                        if place < network.decay_size and name not in self._updated]
         for number, (begin, end, hyper) in enumerate(ranges):
@@ -251,9 +251,6 @@ class Plan:
             emit_update(self.program, update.kind, w + begin * item, g + begin * item, end - begin,
                         hyper=address_of(hyper), rates=address_of(update.rates), slots=slots,
                         scale=scale, overlap=number > 0)
-
-    def _extent(self, shape: Shape) -> int:
-        return math.prod(shape[:-1]) * padded(shape[-1], self.dtype)
 
     # ---- emission --------------------------------------------------------------------------------
 
@@ -333,18 +330,19 @@ class Plan:
                     segment()
             return True
         finally:
-            if self.training:
+            if self.training and self._is_my_turn():
                 self._end_turn()
 
 
 def _fused_activations(network: Network, uses: Any) -> dict[int, int]:
-    """Affine step -> the activation step that alone uses it."""
+    """Affine or convolution step -> the activation step that alone uses it."""
     found = {}
     for node, step in enumerate(network.steps):
         if isinstance(step.layer, Activation):
             source = step.inputs[0]
             layer = network.steps[source].layer
-            if isinstance(layer, Affine) and layer.activation == "identity" and uses[source] == 1:
+            if (isinstance(layer, (Affine, Conv2D)) and layer.activation == "identity"
+                    and uses[source] == 1):
                 found[source] = node
     return found
 

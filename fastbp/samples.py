@@ -38,7 +38,7 @@ class Samples:
         targets = [Target.of(value, loss, network.steps[step].size, network.dtype)
                    for value, loss, step in zip(given, losses, network.output_steps, strict=True)]
         check_lengths(inputs, targets)
-        weights = _weights(sample_weight, len(inputs[0]), network.dtype)
+        weights = weights_of(sample_weight, len(inputs[0]), network.dtype)
         return cls(inputs, targets, weights)
 
     def __len__(self) -> int:
@@ -58,16 +58,16 @@ class Samples:
         return found if self.weights is None else [*found, self.weights]
 
     def not_finite(self, index: np.ndarray) -> tuple[int, str] | None:
-        """The first of these samples with a NaN or infinity, and where ("x" or "y"); or None."""
-        for number in index.tolist():
+        """The first i of samples[index[i]] with a NaN or infinity, and where ("x" or "y")."""
+        for place, number in enumerate(index.tolist()):
             for x in self.inputs:
                 row = x[number : number + 1]
                 if isinstance(row, SparseRows):
                     row = row.values[row.indptr[0] : row.indptr[1]]
                 if not is_finite(row):
-                    return number, "x"
+                    return place, "x"
             if not all(is_finite(target.array[number]) for target in self.targets):
-                return number, "y"
+                return place, "y"
         return None
 
 
@@ -76,7 +76,8 @@ def is_finite(array: np.ndarray) -> bool:
     return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
-def _weights(given: Any, rows: int, dtype: np.dtype) -> np.ndarray | None:
+def weights_of(given: Any, rows: int, dtype: np.dtype) -> np.ndarray | None:
+    """Sample weights (N,) in a dtype, checked; None stays None."""
     if given is None:
         return None
     weights = np.ascontiguousarray(given, dtype)

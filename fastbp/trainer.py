@@ -14,9 +14,10 @@ from fastbp import losses as loss_table
 from fastbp import ops, optim, schedules
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._errors import ArgumentError, DataError
+from fastbp.feeds import ArrayFeed, feed_of
 from fastbp.fitting import CHUNK_STEPS, Fit
 from fastbp.history import History
-from fastbp.network import Network
+from fastbp.network import PREDICT_ROWS, Network
 from fastbp.planner import Plan, Update
 from fastbp.samples import Samples
 from fastbp.targets import accuracy
@@ -211,20 +212,24 @@ class Trainer:
 
     # ---- epochs -------------------------------------------------------------------------------
 
-    def fit(self, x: Any, y: Any, *, epochs: int = 10, batch_size: int = 32,
-            sample_weight: Any = None, validation_data: tuple[Any, ...] | None = None,
+    def fit(self, x: Any, y: Any = None, *, epochs: int = 10, batch_size: int = 32,
+            sample_weight: Any = None, validation_data: Any = None,
             callbacks: Sequence[hooks.Callback] = (), progress: bool = False,
             shuffle: bool = True, resume: str | os.PathLike[str] | None = None) -> History:
         """Train for some epochs.
 
         Arguments:
-            x, y: samples and targets as for `train_step`, all of them.
-            epochs, batch_size: the last batch of an epoch may be smaller.
+            x, y: samples and targets as for `train_step`, all of them; `np.memmap` and what else
+            is mapped is read in blocks. Without y: a folder of files (data.Shards), an object with
+            the methods of data.Blocks, or batches: an iterable of (x, y[, sample_weight]), or a
+            function that returns one for each epoch. x may be a data frame, y a column's name.
+            epochs, batch_size: the last batch of an epoch may be smaller. Batches keep their sizes.
             sample_weight: (N,), of at least 0: losses and gradients are weighted means.
-            validation_data: (x, y) or (x, y, sample_weight), evaluated after each epoch.
+            validation_data: (x, y) or (x, y, sample_weight), or what fit takes without y;
+            evaluated after each epoch.
             callbacks: hooks (fastbp.callbacks). progress: show a bar (nothing where stderr is no
             terminal).
-            shuffle: a new order in each epoch.
+            shuffle: a new order in each epoch (batches come in their own).
             resume: a file of `callbacks.Checkpoint`, or its folder: the newest whole file there,
             and a fresh start if it has none. Network, trainer, data and the other arguments
             must be those of the checkpoint's fit, which then goes on bit by bit as if it had
@@ -238,15 +243,17 @@ class Trainer:
             CheckpointError: `resume` cannot be read or belongs to another training.
         Ctrl-C raises KeyboardInterrupt at the edge of a step, within a fraction of a second.
         """
-        samples = self._samples(x, y, sample_weight)
-        rows = len(samples)
         for name, value in (("epochs", epochs), ("batch_size", batch_size)):
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ArgumentError(f"{name}={value!r}", "an integer of 1 or more")
-        if rows == 0:
+        feed = feed_of(self.network, self.losses, x, y, sample_weight)
+        if feed.rows == 0:
             raise DataError("x has no samples", "at least one")
+        if validation_data is not None and not isinstance(validation_data, tuple):
+            validation_data = (validation_data,)
+        size = int(batch_size) if feed.rows < 0 else min(int(batch_size), feed.rows)
         active = [*callbacks, *([hooks.Progress(epochs)] if progress else [])]
-        fit = Fit(self, samples, epochs=int(epochs), batch_size=min(int(batch_size), rows),
+        fit = Fit(self, feed, epochs=int(epochs), batch_size=size,
                   shuffle=shuffle, validation=validation_data, hooks=active)
         self.stop = self.stop_now = self.checkpoint_wanted = self.finished = False
         if resume is not None:
@@ -280,11 +287,33 @@ class Trainer:
 
     # ---- results ------------------------------------------------------------------------------
 
-    def evaluate(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, float]:
-        """Loss in test mode, and accuracy for classification; weighted means with weights (N,)."""
-        samples = self._samples(x, y, sample_weight)
-        if not len(samples):
+    def evaluate(self, x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, float]:
+        """Loss in test mode, and accuracy for classification; weighted means with weights (N,).
+
+        x, y: as for `fit`.
+        """
+        feed = feed_of(self.network, self.losses, x, y, sample_weight)
+        if feed.rows == 0:
             raise DataError("x has no samples", "at least one")
+        if isinstance(feed, ArrayFeed):
+            return self._scores(feed.samples)
+        sums: dict[str, float] = {}
+        total, position = 0.0, 0
+        try:
+            feed.begin(np.arange(max(feed.rows, 0)), 0, PREDICT_ROWS)
+            while (window := feed.window(position)) is not None:
+                weights, position = window.samples.weights, window.end
+                part = len(window.index) if weights is None else float(weights.sum())
+                for name, value in self._scores(window.samples).items():
+                    sums[name] = sums.get(name, 0.0) + part * value
+                total += part
+        finally:
+            feed.close()
+        if not total:
+            raise DataError("no samples, or weights that are all 0", "at least one sample")
+        return {name: value / total for name, value in sums.items()}
+
+    def _scores(self, samples: Samples) -> dict[str, float]:
         inputs = samples.inputs
         outputs = self.network.predict(tuple(inputs) if len(inputs) > 1 else inputs[0])
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)

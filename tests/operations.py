@@ -17,89 +17,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import reference
-from conditions import LAYOUTS, Array, machine
+from conditions import LAYOUTS, Array
+from image_operations import IMAGE_OPERATIONS
+from operation import LARGE, Args, Operation, Size, bits, copies, reals_of, roundoff, tile_sizes
 
 from fastbp import ops
 from fastbp.kernels.activations import FROM_INPUT, NAMES
 
-Args = dict[str, Any]
-Size = tuple[int, int, int]
+__all__ = ["LARGE", "OPERATIONS", "Operation", "bits", "copies", "tile_sizes"]
+
 SMOOTH = ("sigmoid", "tanh", "gelu", "softplus", "silu")
 RATE, SEED, LR = 0.3, 11, 0.05
-
-
-@dataclass(frozen=True)
-class Operation:
-    """An operation under test; see the module.
-
-    out: the argument whose shape `out=` has ("product": none of them; "": there is no `out`).
-    exact: results on `reference.integers` are equal to the twin's. elementwise: an element of a
-    result depends on the same element of each argument. rows_only: on its row of each argument.
-    """
-
-    name: str
-    make: Callable[[np.random.Generator, Size, Any], Args]
-    run: Callable[..., tuple[Any, ...]]
-    twin: Callable[..., tuple[Any, ...]]
-    bounds: Callable[[Args], tuple[Any, ...]]
-    changed: tuple[str, ...] = ()
-    out: str = ""
-    exact: bool = False
-    elementwise: bool = False
-    rows_only: bool = False
-    gradient: Callable[..., dict[str, Array]] | None = None
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def copies(args: Args) -> Args:
-    """The arguments once more, contiguous."""
-    return {name: value.copy() if isinstance(value, np.ndarray) else value
-            for name, value in args.items()}
-
-
-def bits(results: tuple[Any, ...]) -> bytes:
-    """All results as bytes in this machine's order, for comparisons of every bit."""
-    arrays = [np.asarray(result) for result in results]
-    return b"".join(a.astype(a.dtype.newbyteorder("=")).tobytes() for a in arrays)
-
-
-def tile_sizes() -> tuple[Size, ...]:
-    """Around one register, one tile, one block; a prime; one row, one column, one deep."""
-    height = machine().tile_rows
-    return ((1, 1, 1), (2, 3, 5), (height - 1, 31, 7), (height, 32, 16), (height + 1, 33, 17),
-            (2 * height + 1, 65, 37), (3, 129, 1), (37, 10, 64), (1, 50, 40), (40, 1, 50))
-
-
-LARGE: Size = (150, 260, 70)
-"""Enough for several tasks of every instruction."""
-
-
-def _reals(*shapes: str) -> Callable[[np.random.Generator, Size, Any], Args]:
-    """Standard normal arguments: "x=rc" is x of (rows, cols); r, c, d are rows, cols, depth.
-
-    "v=c+" is positive.
-    """
-    def make(rng: np.random.Generator, size: Size, dtype: Any) -> Args:
-        length = dict(zip("rcd", size, strict=True))
-        args = {}
-        for text in shapes:
-            name, _, axes = text.partition("=")
-            shape = tuple(length[axis] for axis in axes.rstrip("+"))
-            values = reference.reals(rng, shape, dtype)
-            args[name] = np.abs(values) + dtype(0.1) if axes.endswith("+") else values
-        return args
-    return make
-
-
-def _u(args: Args) -> float:
-    return reference.unit_roundoff(next(iter(args.values())).dtype)
 
 
 # ---- products -------------------------------------------------------------------------------
@@ -107,7 +39,7 @@ def _u(args: Args) -> float:
 
 def _matmul() -> Operation:
     return Operation(
-        "matmul", _reals("a=rd", "b=dc"), lambda a, b, **k: (ops.matmul(a, b, **k),),
+        "matmul", reals_of("a=rd", "b=dc"), lambda a, b, **k: (ops.matmul(a, b, **k),),
         lambda a, b: (reference.matmul(a, b),),
         lambda args: (reference.matmul_bound(args["a"], args["b"], args["a"].dtype),),
         out="product", exact=True,
@@ -124,14 +56,14 @@ def _affine(layout: str, activation: str) -> Operation:
         if exact:
             return (bound,)
         y = reference.affine_forward(args["x"], args["w"], args["b"], **settings)
-        return (1.2 * bound + 16 * _u(args) * (1 + np.abs(y)),)
+        return (1.2 * bound + 16 * roundoff(args) * (1 + np.abs(y)),)
 
     def gradient(x: Array, w: Array, b: Array, dy: Array) -> dict[str, Array]:
         dx, dw, db = ops.affine_backward(dy, x, w, b=b, **settings)
         return {"x": dx, "w": dw, "b": db}
 
     return Operation(
-        f"affine_forward {layout} {activation}", _reals("x=rd", _weights(layout), "b=c"),
+        f"affine_forward {layout} {activation}", reals_of("x=rd", _weights(layout), "b=c"),
         lambda x, w, b, **k: (ops.affine_forward(x, w, b, **settings, **k),),
         lambda x, w, b: (reference.affine_forward(x, w, b, **settings),), bounds,
         out="product", exact=exact, gradient=None if "relu" in activation else gradient)
@@ -152,7 +84,7 @@ def _affine_backward(layout: str, relu: bool) -> Operation:
 
     return Operation(
         f"affine_backward {layout}{' relu' * relu}",
-        _reals("dy=rc", "x=rd", _weights(layout), "y=rc"), run,
+        reals_of("dy=rc", "x=rd", _weights(layout), "y=rc"), run,
         lambda dy, x, w, y: reference.affine_backward(masked(dy, y), x, w, layout=layout),
         lambda args: reference.affine_backward_bounds(
             masked(args["dy"], args["y"]), args["x"], args["w"], args["x"].dtype, layout),
@@ -175,7 +107,7 @@ def _activation(name: str) -> Operation:
         return {"x": backward(name, dy, x if NAMES[name] in FROM_INPUT else forward(name, x))}
 
     return Operation(
-        f"{name} forward", _reals("x=rc"), lambda x, **k: (forward(name, x, **k),),
+        f"{name} forward", reals_of("x=rc"), lambda x, **k: (forward(name, x, **k),),
         lambda x: (reference.ACTIVATIONS[name][0](x),), bounds, out="x", elementwise=True,
         rows_only=True, gradient=gradient if name in SMOOTH else None)
 
@@ -186,9 +118,9 @@ def _activation_backward(name: str) -> Operation:
         return (ops.activations.activation_backward(name, dy, kept, **out),)
 
     return Operation(
-        f"{name} backward", _reals("dy=rc", "x=rc"), run,
+        f"{name} backward", reals_of("dy=rc", "x=rc"), run,
         lambda dy, x: (reference.ACTIVATIONS[name][1](dy, x),),
-        lambda args: (10 * _u(args) * np.abs(args["dy"]),), out="dy", elementwise=True,
+        lambda args: (10 * roundoff(args) * np.abs(args["dy"]),), out="dy", elementwise=True,
         rows_only=True)
 
 
@@ -198,10 +130,11 @@ def _dropout() -> Operation:
         return ops.dropout_forward(np.ones(x.shape, x.dtype), RATE, seed=SEED)[0] != 0
 
     return Operation(
-        "dropout_forward", _reals("x=rc"),
+        "dropout_forward", reals_of("x=rc"),
         lambda x, **k: (ops.dropout_forward(x, RATE, seed=SEED, **k)[0],),
         lambda x: (reference.dropout_forward(x, kept(x), RATE),),
-        lambda args: (3 * _u(args) * np.abs(args["x"]) / (1 - RATE),), out="x", rows_only=True,
+        lambda args: (3 * roundoff(args) * np.abs(args["x"]) / (1 - RATE),), out="x",
+        rows_only=True,
         gradient=lambda x, dy: {"x": ops.dropout_backward(
             dy, ops.dropout_forward(x, RATE, seed=SEED)[1])})
 
@@ -221,14 +154,14 @@ def _norm(kind: str) -> tuple[Operation, Operation]:
         return dict(zip(names, backward(dy, forward(x, gamma, beta)[1]), strict=True))
 
     there = Operation(
-        f"{kind}_forward", _reals("x=rc", "gamma=c", "beta=c"),
+        f"{kind}_forward", reals_of("x=rc", "gamma=c", "beta=c"),
         lambda x, gamma, beta, **k: (forward(x, gamma, beta, **k)[0],),
         lambda x, gamma, beta: (twin(x, gamma, beta)[0],),
         lambda args: (reference.batchnorm_forward_bound(
             *(args[n] for n in names), args["x"].dtype, axis=axis),),
         out="x", rows_only=axis == 1, gradient=gradient)
     back = Operation(
-        f"{kind}_backward", _reals("dy=rc", "x=rc", "gamma=c", "beta=c"),
+        f"{kind}_backward", reals_of("dy=rc", "x=rc", "gamma=c", "beta=c"),
         lambda dy, x, gamma, beta, **k: backward(dy, forward(x, gamma, beta)[1], **k),
         lambda dy, x, gamma, beta: twin_backward(dy, twin(x, gamma, beta)[1]),
         lambda args: reference.batchnorm_backward_bounds(
@@ -265,7 +198,7 @@ def _loss(name: str, make: Callable[..., Args], title: str = "") -> Operation:
     def bounds(args: Args) -> tuple[Any, Any]:
         x, t = reference.widen(args["x"]), args["target"]
         rows, cols = x.shape
-        u = _u(args)
+        u = roundoff(args)
         if t.ndim == 1 or name == "softmax_cross_entropy":
             span = np.abs(x).max(axis=1) * 2 + np.log(cols) + 20
             mass = 1 if t.ndim == 1 else t.sum(axis=1)
@@ -274,10 +207,13 @@ def _loss(name: str, make: Callable[..., Args], title: str = "") -> Operation:
             slope = 4 * u * cols / rows + 0 * x if name == "hinge" else slope + 0 * x
             return (20 + cols / 16) * u * value, slope
         away = np.abs(x - t)
-        value = (away**2 + np.abs(x) + 1).mean()
-        return 20 * u * value, 8 * u * (2 * away + 1) / x.size
+        size, slope = away**2 + np.abs(x) + 1, 2 * away + 1
+        if name == "poisson_deviance":
+            size, slope = size + np.exp(x), slope + np.exp(x)
+        return 20 * u * size.mean(), 8 * u * slope / x.size
 
-    is_smooth = name in ("softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error")
+    is_smooth = name in ("softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error",
+                         "poisson_deviance")
     return Operation(
         title or name, make, lambda x, target, **k: function(x, target, **k),
         lambda x, target: twin(x, target), bounds, out="x",
@@ -285,7 +221,7 @@ def _loss(name: str, make: Callable[..., Args], title: str = "") -> Operation:
 
 
 def _softmax() -> Operation:
-    return Operation("softmax", _reals("x=rc"), lambda x, **k: (ops.softmax(x, **k),),
+    return Operation("softmax", reals_of("x=rc"), lambda x, **k: (ops.softmax(x, **k),),
                      lambda x: (reference.softmax(x),), lambda args: (softmax_bound(args["x"]),),
                      out="x", rows_only=True)
 
@@ -322,9 +258,9 @@ def _step(name: str) -> Operation:
 
     def bounds(args: Args) -> tuple[Any, ...]:
         size = sum(np.abs(v.astype(np.float64)) for v in args.values()) + args["g"] ** 2.0
-        return (16 * _u(args) * (size + 10),) * len(changed)
+        return (16 * roundoff(args) * (size + 10),) * len(changed)
 
-    return Operation(f"{name}_step", _reals(*shapes), run, expected, bounds, changed=changed,
+    return Operation(f"{name}_step", reals_of(*shapes), run, expected, bounds, changed=changed,
                      elementwise=True, rows_only=True)
 
 
@@ -341,6 +277,8 @@ OPERATIONS: tuple[Operation, ...] = (
     _loss("softmax_cross_entropy", _probabilities, "softmax_cross_entropy probabilities"),
     _loss("hinge", _labels),
     *(_loss(name, _probabilities) for name in (
-        "sigmoid_cross_entropy", "mean_squared_error", "mean_absolute_error", "huber")),
+        "sigmoid_cross_entropy", "mean_squared_error", "mean_absolute_error", "huber",
+        "poisson_deviance", "pinball")),
     *(_step(name) for name in STEPS),
+    *IMAGE_OPERATIONS,
 )

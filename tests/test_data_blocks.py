@@ -12,6 +12,7 @@ import pytest
 from fastbp import DataError
 from fastbp.data import ArrayBlocks, Blocks, Shards
 from fastbp.data import _blocks as blocks
+from fastbp.data._mapped import Rows
 
 
 @pytest.fixture
@@ -90,16 +91,42 @@ def resident() -> int:
 
 
 @pytest.mark.parametrize("mode", ["r", "r+"])
-def test_pages_of_a_mapped_file_are_given_back(tmp_path, mode):
+@pytest.mark.parametrize("way", ["file", "map"])
+def test_rows_of_a_mapped_file_do_not_stay_in_memory(tmp_path, mode, way, rng):
     """64 MB are read in blocks of 1 MB: the process never holds more than a part of them."""
     path = tmp_path / "x.npy"
     np.save(path, np.ones((1 << 14, 1 << 10), np.float32))
     x = np.load(path, mmap_mode=mode)
+    if way == "map":
+        path.unlink()
     source = ArrayBlocks(x.view(), np.zeros(len(x)))
+    order = rng.permutation(len(x))
     before = resident()
     for begin in range(0, len(x), 256):
-        source.take(np.arange(begin, begin + 256))
+        source.take(order[begin : begin + 256])
         assert resident() - before < 24 << 20
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+@pytest.mark.parametrize("width", [1, 3, 700, 5000])
+def test_rows_are_those_of_the_array_wherever_they_lie(tmp_path, rng, width, dtype):
+    """Parts of a file, steps, rows given twice, neighbours and rows far apart."""
+    path = tmp_path / "x.npy"
+    np.save(path, rng.integers(0, 256, (3000, width)).astype(dtype))
+    whole = np.load(path, mmap_mode="r")
+    numbers = np.sort(np.concatenate([rng.integers(0, 900, 60), np.arange(300, 340), [0, 899]]))
+    for x in (whole, whole[17:], whole[5::3], whole[::-1], whole[:, ::2], whole[:, width // 2 :]):
+        assert np.array_equal(Rows(x).take(numbers), x[numbers])
+
+
+def test_a_file_that_was_replaced_or_cut_is_not_read(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.arange(4000.0).reshape(1000, 4))
+    x = np.load(path, mmap_mode="r")
+    other = tmp_path / "other.npy"
+    np.save(other, np.zeros((1000, 4)) - 1)
+    other.rename(path)  # the map is still the old file
+    assert np.array_equal(Rows(x).take(np.array([3, 700])), x[[3, 700]])
 
 
 def test_private_changes_to_a_mapping_are_not_lost(tmp_path):

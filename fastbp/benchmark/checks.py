@@ -24,19 +24,29 @@ def verify(row: Row, mine: Sequence[Any], theirs: Sequence[Any]) -> Verdict:
     """Compare two results of a row.
 
     Matrix products: every element within 8 sqrt(K) eps |a_i| |b_j| (2-norms). Everything else:
-    each array's norm-wise relative difference within the row's tolerance for it.
+    each array's norm-wise relative difference within the row's tolerance for it,
+    or half its digits.
     """
     if row.kind == "matmul":
         return _product(row, mine[0], theirs[0])
-    if not (len(mine) == len(theirs) == len(row.tolerances)):
+    bounds = row.tolerances or [half_the_digits(a, b)
+                                for a, b in zip(mine, theirs, strict=False)]  # fmt: skip
+    if not (len(mine) == len(theirs) == len(bounds)) or not bounds:
         return Verdict(math.inf, 0.0)
     verdicts = [Verdict(relative_difference(a, b), bound)
-                for a, b, bound in zip(mine, theirs, row.tolerances, strict=True)]  # fmt: skip
+                for a, b, bound in zip(mine, theirs, bounds, strict=True)]  # fmt: skip
     return max(verdicts, key=_excess)
 
 
 def _excess(verdict: Verdict) -> float:
     return math.inf if math.isnan(verdict.error) else verdict.error / verdict.bound
+
+
+def half_the_digits(*arrays: Any) -> float:
+    """sqrt(eps) of the coarser of the arrays' dtypes: 3e-4 for float32, 1.5e-8 for float64."""
+    kinds = [np.asarray(array).dtype for array in arrays]
+    return math.sqrt(max(float(np.finfo(kind if kind.kind == "f" else np.float64).eps)
+                         for kind in kinds))  # fmt: skip
 
 
 def relative_difference(a: Any, b: Any) -> float:

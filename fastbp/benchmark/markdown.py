@@ -22,6 +22,8 @@ TITLES = {
     "launch": "parallel call",
     "scaling": "training step, other sizes",
     "mnist": "MNIST",
+    "compat": "compatible interface",
+    "sklearn": "`MLPClassifier` in scikit-learn's place",
 }
 
 

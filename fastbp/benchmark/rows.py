@@ -31,7 +31,8 @@ class Row:
         items: samples in one call, where a rate of them is worth telling.
         steps: parts of a call whose time is told instead of the call's own.
         dtype: which peak `flops` is compared with.
-        tolerances: largest relative norm-wise difference of each array of the result.
+        tolerances: largest relative norm-wise difference of each array of the result; none: half
+            the digits of the arrays' dtypes.
         peers: contestants for this row; None: all that were asked for.
         subject: the contestant whose ratio to the others is the row's point.
         unit: of a call's number: "s", or what else is counted ("B", "faults").

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -13,10 +12,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from fastbp.data._mapped import Rows
+
 # Bytes of samples that are read at once. Three blocks exist at a time: the one that is trained on,
 # the next, and the one that is being read.
 BLOCK_BYTES = 32 << 20
-
 Index = NDArray[np.int64]
 
 
@@ -49,7 +49,7 @@ class Blocks(Protocol):
 
 
 class ArrayBlocks:
-    """Blocks of arrays, such as `np.memmap`, whose pages are given back after they were read.
+    """Blocks of arrays; of `np.memmap` only what is read is in memory.
 
     Arguments:
         x, y: arrays with one row a sample, or tuples of them for several inputs or outputs.
@@ -57,6 +57,8 @@ class ArrayBlocks:
 
     def __init__(self, x: Any, y: Any) -> None:
         self._x, self._y = x, y
+        self._rows_x = tuple(Rows(a) for a in _parts(x))
+        self._rows_y = tuple(Rows(a) for a in _parts(y))
 
     @property
     def rows(self) -> int:
@@ -75,7 +77,10 @@ class ArrayBlocks:
     def take(self, numbers: Index) -> Block:
         """The samples, read in the order of the file: a disk is fastest forwards."""
         ascending, index = in_file_order(numbers)
-        return Block(_each(self._x, ascending), _each(self._y, ascending), index)
+        x, y = (tuple(rows.take(ascending) for rows in parts)
+                for parts in (self._rows_x, self._rows_y))
+        return Block(x if isinstance(self._x, tuple) else x[0],
+                     y if isinstance(self._y, tuple) else y[0], index)
 
 
 def in_file_order(numbers: Index) -> tuple[Index, Index]:
@@ -86,43 +91,13 @@ def in_file_order(numbers: Index) -> tuple[Index, Index]:
     return numbers[by_number], index
 
 
-def take_rows(array: np.ndarray, numbers: Index) -> np.ndarray:
-    """Copies of rows; pages of a file that had to be mapped for it are given back."""
-    rows = np.take(array, numbers, axis=0)
-    _release(array)
-    return rows
-
-
-def _release(array: np.ndarray) -> None:
-    """Unmap the pages of a file. They stay in the system's cache, but not in this process."""
-    owner: Any = array
-    while isinstance(owner, np.ndarray) and not isinstance(owner.base, mmap.mmap):
-        owner = owner.base
-    # A private mapping (mode "c") would lose what was written to it.
-    if isinstance(owner, np.memmap) and owner.mode in ("r", "r+", "w+") \
-            and hasattr(mmap, "MADV_DONTNEED"):
-        with suppress(OSError, ValueError):
-            owner.base.madvise(mmap.MADV_DONTNEED)  # type: ignore[union-attr]
-
-
 def _parts(x: Any) -> tuple[Any, ...]:
     return x if isinstance(x, tuple) else (x,)
-
-
-def _each(x: Any, numbers: Index) -> Any:
-    if isinstance(x, tuple):
-        return tuple(take_rows(a, numbers) for a in x)
-    return take_rows(x, numbers)
 
 
 def bytes_of_row(array: Any) -> int:
     """Bytes of one row of an array."""
     return int(array.nbytes // max(1, len(array)))
-
-
-def is_mapped(x: Any) -> bool:
-    """True for a `np.memmap`, or a tuple with one, that is larger than a few blocks."""
-    return any(isinstance(a, np.memmap) and a.nbytes > 2 * BLOCK_BYTES for a in _parts(x))
 
 
 def blocks_in_order(source: Blocks, order: Index, batch_size: int) -> Iterator[Block]:

@@ -12,11 +12,6 @@ from fastbp.data._columns import Columns
 from fastbp.data._table import Table, checked
 
 
-def is_frame(x: Any) -> bool:
-    """True for what has named columns that can become arrays."""
-    return hasattr(x, "columns") and hasattr(x, "to_numpy") and hasattr(x, "__getitem__")
-
-
 def from_frame(frame: Any, columns: Columns | None = None, *, source: str = "data frame") -> Table:
     """A table of a data frame's columns.
 

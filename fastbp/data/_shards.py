@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastbp._errors import DataError
-from fastbp.data._blocks import Block, Index, bytes_of_row, in_file_order, take_rows
+from fastbp.data._blocks import Block, Index, bytes_of_row, in_file_order
+from fastbp.data._mapped import Rows
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Shards:
                     raise DataError(f"{shard.x}: {what} {getattr(shard, what)}",
                                     f"{getattr(first, what)} as in {first.x.name}")
         self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
-        self._open: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._open: dict[int, tuple[Rows, Rows]] = {}
 
     @property
     def rows(self) -> int:
@@ -77,8 +78,8 @@ class Shards:
     @property
     def row_bytes(self) -> int:
         """Bytes that a sample takes."""
-        x, y = self._arrays(0)
-        return bytes_of_row(x) + bytes_of_row(y)
+        x, y = self._rows(0)
+        return bytes_of_row(x.array) + bytes_of_row(y.array)
 
     def order(self, permute: Callable[[int], Index]) -> Index:
         """Rows at random; with archives, files at random and rows at random within a file."""
@@ -95,22 +96,23 @@ class Shards:
         for number, (begin, end) in enumerate(itertools.pairwise(cuts)):
             if begin < end:
                 rows = ascending[begin:end] - self._starts[number]
-                x, y = self._arrays(number)
-                xs.append(take_rows(x, rows))
-                ys.append(take_rows(y, rows))
+                x, y = self._rows(number)
+                xs.append(x.take(rows))
+                ys.append(y.take(rows))
         return Block(_joined(xs), _joined(ys), index)
 
-    def _arrays(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, number: int) -> tuple[Rows, Rows]:
         """A shard's arrays: `.npy` mapped, `.npz` read, of which the last one is kept."""
         if number not in self._open:
             shard = self._shards[number]
             if shard.is_archive:
                 for other in [n for n in self._open if self._shards[n].is_archive]:
                     del self._open[other]
-                self._open[number] = _read(shard.x)
+                x, y = _read(shard.x)
             else:
-                self._open[number] = (np.load(shard.x, mmap_mode="r", allow_pickle=False),
-                                      np.load(shard.y, mmap_mode="r", allow_pickle=False))
+                x, y = (np.load(path, mmap_mode="r", allow_pickle=False)
+                        for path in (shard.x, shard.y))
+            self._open[number] = Rows(x), Rows(y)
         return self._open[number]
 
 

@@ -34,11 +34,15 @@ from fastbp._simd import (
 from fastbp.kernels import (
     activations,
     batchnorm,
+    conv,
+    conv_weights,
     dropout,
     gemm,
     gemv,
     layernorm,
     losses,
+    planes,
+    pool,
     reduce,
     softmax,
     sparse,
@@ -68,6 +72,10 @@ INSTRUCTIONS = (
     *dropout.INSTRUCTIONS,
     *gemv.INSTRUCTIONS,
     *sparse.INSTRUCTIONS,
+    *conv.INSTRUCTIONS,
+    *conv_weights.INSTRUCTIONS,
+    *pool.INSTRUCTIONS,
+    *planes.INSTRUCTIONS,
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
@@ -159,6 +167,26 @@ def run_task(code, reals, row, task, step, slot, like):
         sparse.run_sparse_affine(w, r, task, step, slot, like)
     elif op == 28:
         sparse.run_sparse_weight(w, r, task, step, slot, like)
+    elif op == 29:
+        conv.run_conv_pack(w, r, task, step, slot, like)
+    elif op == 30:
+        conv.run_conv(w, r, task, step, slot, like)
+    elif op == 31:
+        conv_weights.run_conv_dw(w, r, task, step, slot, like)
+    elif op == 32:
+        conv_weights.run_conv_merge(w, r, task, step, slot, like)
+    elif op == 33:
+        pool.run_pool(w, r, task, step, slot, like)
+    elif op == 34:
+        pool.run_pool_gradient(w, r, task, step, slot, like)
+    elif op == 35:
+        planes.run_plane_moments(w, r, task, step, slot, like)
+    elif op == 36:
+        planes.run_plane_normalize(w, r, task, step, slot, like)
+    elif op == 37:
+        planes.run_plane_sums(w, r, task, step, slot, like)
+    elif op == 38:
+        planes.run_plane_dx(w, r, task, step, slot, like)
 
 
 @kernel

@@ -43,6 +43,8 @@ class Layer:
     """Base of all layers. Shapes are those of one sample, without the batch axis."""
 
     inputs: ClassVar[int] = 1
+    # True where a sample is (C, H, W): the size alone does not tell the shape.
+    takes_images: ClassVar[bool] = False
     # Python layers run between segments of the compiled program.
     compiled: ClassVar[bool] = True
 

@@ -27,6 +27,7 @@ from fastbp.ops.affine import (
     affine_relu_forward,
 )
 from fastbp.ops.batchnorm import batchnorm_backward, batchnorm_forward
+from fastbp.ops.conv import conv2d_backward, conv2d_forward
 from fastbp.ops.dropout import dropout_backward, dropout_forward
 from fastbp.ops.layernorm import layernorm_backward, layernorm_forward
 from fastbp.ops.losses import (
@@ -41,6 +42,18 @@ from fastbp.ops.losses import (
     softmax_cross_entropy,
 )
 from fastbp.ops.matmul import matmul
+from fastbp.ops.planes import (
+    groupnorm_backward,
+    groupnorm_forward,
+    spatial_batchnorm_backward,
+    spatial_batchnorm_forward,
+)
+from fastbp.ops.pool import (
+    avg_pool2d_backward,
+    avg_pool2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
 from fastbp.ops.update import (
     adagrad_step,
     adam_step,
@@ -58,12 +71,18 @@ __all__ = [
     "affine_forward",
     "affine_relu_backward",
     "affine_relu_forward",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
     "batchnorm_backward",
     "batchnorm_forward",
+    "conv2d_backward",
+    "conv2d_forward",
     "dropout_backward",
     "dropout_forward",
     "gelu_backward",
     "gelu_forward",
+    "groupnorm_backward",
+    "groupnorm_forward",
     "hinge",
     "huber",
     "layernorm_backward",
@@ -71,6 +90,8 @@ __all__ = [
     "leaky_relu_backward",
     "leaky_relu_forward",
     "matmul",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
     "mean_absolute_error",
     "mean_squared_error",
     "momentum_step",
@@ -89,6 +110,8 @@ __all__ = [
     "softmax_cross_entropy",
     "softplus_backward",
     "softplus_forward",
+    "spatial_batchnorm_backward",
+    "spatial_batchnorm_forward",
     "tanh_backward",
     "tanh_forward",
 ]

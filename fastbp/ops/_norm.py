@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastbp._arena import allocate
-from fastbp._errors import ArgumentError, ShapeError
+from fastbp._errors import ArgumentError, DTypeError, ShapeError
 from fastbp._program import Operand
 from fastbp.ops._check import as_matrix, as_real, same_dtype
 
@@ -95,3 +95,25 @@ def shaped(y: np.ndarray | None, target: np.ndarray, shape: tuple[int, ...]) -> 
     if not np.may_share_memory(y, target):
         y[...] = target.reshape(shape)
     return y
+
+
+def running_statistics(mean: Any, var: Any, rows: np.ndarray, training: bool
+                       ) -> list[np.ndarray]:
+    """The running statistics as contiguous arrays (copies where they are not), or none."""
+    if mean is None and var is None:
+        if not training:
+            raise ArgumentError("training=False without running_mean and running_var", "both",
+                                "they are what x is normalised by")
+        return []
+    found = []
+    for name, array in (("running_mean", mean), ("running_var", var)):
+        if not isinstance(array, np.ndarray):
+            raise ArgumentError(f"{name} is {type(array).__name__}", "a NumPy array",
+                                "pass both running statistics, or neither")
+        if array.dtype.newbyteorder("=") != rows.dtype:
+            raise DTypeError(f"{name} with dtype {array.dtype}", f"x's dtype {rows.dtype}")
+        if training and not array.flags.writeable:
+            raise ArgumentError(f"{name} is read-only", "a writeable array",
+                                "training changes it in place")
+        found.append(np.ascontiguousarray(vector(name, as_real(name, array), rows)))
+    return found

@@ -52,13 +52,15 @@ class Plan:
 
     def __init__(self, dtype: np.dtype, build: Callable[[Program], Any]) -> None:
         memory = local_memory()
-        while True:
+        for _ in range(2):
             memory.reset()
             generation = memory.generation
             program = Program(dtype, memory)
             self.kept = build(program)
             if memory.generation == generation:  # else it lies in two blocks: now one is enough
                 break
+        else:  # more than memory keeps: good for one run
+            generation = -1
         self._generation, self._memory, self._program = generation, memory, program
         self._cells = placed_cells(program)
         self._words = program.words()

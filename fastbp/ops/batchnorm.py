@@ -7,11 +7,19 @@ from typing import Any
 import numpy as np
 
 from fastbp._arena import address_of
-from fastbp._errors import ArgumentError, DTypeError, ShapeError
+from fastbp._errors import ArgumentError, ShapeError
 from fastbp._program import Operand, Program
 from fastbp.emit.batchnorm import emit_batchnorm_backward, emit_batchnorm_forward
-from fastbp.ops._check import as_real, output
-from fastbp.ops._norm import Saved, inputs, operand, result, shaped, upstream, vector
+from fastbp.ops._check import output
+from fastbp.ops._norm import (
+    Saved,
+    inputs,
+    operand,
+    result,
+    running_statistics,
+    shaped,
+    upstream,
+)
 from fastbp.ops._plans import run_over
 
 
@@ -38,7 +46,7 @@ def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | 
     if not 0 <= momentum <= 1:
         raise ArgumentError(f"momentum={momentum!r}", "a number from 0 to 1",
                             "0.9 is usual: running = momentum*running + (1-momentum)*batch")
-    running = _running(running_mean, running_var, rows, training)
+    running = running_statistics(running_mean, running_var, rows, training)
     if training and len(rows) == 0:
         raise ShapeError(f"x with shape {shape}: no samples", "at least one to take the mean of")
     y = None if out is None else output(out, shape, rows.dtype)
@@ -88,23 +96,3 @@ def batchnorm_backward(dy: Any, saved: Saved, *, out: np.ndarray | None = None
              (batchnorm_backward, saved.training), rows.dtype, build)
     return shaped(dx, target, saved.shape), sums[0], sums[1]
 
-
-def _running(mean: Any, var: Any, rows: np.ndarray, training: bool) -> list[np.ndarray]:
-    """The running statistics as contiguous arrays (copies where they are not), or none."""
-    if mean is None and var is None:
-        if not training:
-            raise ArgumentError("training=False without running_mean and running_var", "both",
-                                "they are what x is normalised by")
-        return []
-    found = []
-    for name, array in (("running_mean", mean), ("running_var", var)):
-        if not isinstance(array, np.ndarray):
-            raise ArgumentError(f"{name} is {type(array).__name__}", "a NumPy array",
-                                "pass both running statistics, or neither")
-        if array.dtype.newbyteorder("=") != rows.dtype:
-            raise DTypeError(f"{name} with dtype {array.dtype}", f"x's dtype {rows.dtype}")
-        if training and not array.flags.writeable:
-            raise ArgumentError(f"{name} is read-only", "a writeable array",
-                                "training changes it in place")
-        found.append(np.ascontiguousarray(vector(name, as_real(name, array), rows)))
-    return found

@@ -157,6 +157,14 @@ def test_users_operations():
     assert a.label == "a"
 
 
+def test_a_value_made_by_hand_leads_to_what_it_was_made_from():
+    a = Value(2.0)
+    b = a * 3
+    b.grad = 5.0
+    (Value(1.0, (b,), "mine") * 2).backward()
+    assert (a.grad, b.grad) == (15.0, 5.0)
+
+
 def test_backward_by_hand():
     """`_backward` of each value, called by the user in order."""
     a, b = Value(2.0), Value(-3.0)

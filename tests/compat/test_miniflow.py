@@ -1,4 +1,5 @@
 """MiniFlow: the lesson's numbers and conventions, node by node and compiled."""
+# ruff: noqa: NPY002 - the rows draw from the global generator
 
 import copy
 import pickle
@@ -11,6 +12,7 @@ import pytest
 
 from fastbp._errors import ArgumentError, ShapeError
 from fastbp.benchmark._peers import _numpy_miniflow as twin
+from fastbp.benchmark._peers.compat_graphs import ROWS
 from fastbp.compat import miniflow as mf
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -242,7 +244,24 @@ def test_other_errors():
         mf.Node().backward()
 
 
-# ---- a script ------------------------------------------------------------------------------------
+# ---- benchmark, a script -------------------------------------------------------------------------
+
+
+def numbers(value):
+    parts = value if isinstance(value, (tuple, list)) else None
+    return [np.asarray(value)] if parts is None else [x for part in parts for x in numbers(part)]
+
+
+def test_rows_of_the_benchmark_agree():
+    for name, make_inputs, theirs, ours in ROWS:
+        if "epochs" in name:  # seconds in NumPy; test_nielsen.py compares these
+            continue
+        results = []
+        for function in (theirs, ours):
+            np.random.seed(0)
+            results.append(function(*make_inputs()))
+        for mine, wanted in zip(*map(numbers, results), strict=True):
+            np.testing.assert_allclose(mine, wanted, rtol=1e-9, atol=1e-12)
 
 
 def test_the_script_has_the_losses_of_its_twin(monkeypatch, capsys):

@@ -131,7 +131,7 @@ def pinball(
     """Each element q (t - p) where t > p, (1 - q) (p - t) elsewhere; slope 0 where they meet."""
     pred, target = widen(pred, target)
     q, d = pred.dtype.type(quantile), pred - target
-    slope = np.where(d > 0, 1 - q, np.where(d < 0, -q, 0))
+    slope = np.where(d > 0, 1 - q, np.where(d < 0, -q, d))  # the last: 0 or NaN
     return _elementwise(slope * d, slope, sample_weight)
 
 

@@ -1,4 +1,4 @@
-"""BatchNorm and LayerNorm (docs/math.md#batchnorm, docs/math.md#layernorm)."""
+"""BatchNorm, LayerNorm, GroupNorm (docs/math.md#batchnorm, #layernorm, #groupnorm)."""
 
 from __future__ import annotations
 
@@ -104,6 +104,53 @@ def layernorm_backward(dy: Array, saved: Normalized) -> tuple[Array, Array, Arra
     g, xhat = dy * saved.gamma, saved.xhat
     centre = g.mean(axis=1, keepdims=True) + xhat * (g * xhat).mean(axis=1, keepdims=True)
     return saved.inv_std * (g - centre), (dy * xhat).sum(axis=0), dy.sum(axis=0)
+
+
+def spatial_batchnorm_forward(
+    x: Array, gamma: Array, beta: Array, *running: Array, momentum: float = 0.9,
+    eps: float = 1e-5, training: bool = True
+) -> tuple[Array, Normalized]:
+    """BatchNorm of x (N, C, H, W) over all pixels of all samples: they are the rows."""
+    n, c, h, w = np.shape(x)
+    y, saved = batchnorm_forward(by_pixel(x), gamma, beta, *running, momentum=momentum, eps=eps,
+                                 training=training)
+    return y.reshape(n, h, w, c).transpose(0, 3, 1, 2), saved
+
+
+def spatial_batchnorm_backward(dy: Array, saved: Normalized) -> tuple[Array, Array, Array]:
+    """(dx, dgamma, dbeta)."""
+    n, c, h, w = np.shape(dy)
+    dx, dgamma, dbeta = batchnorm_backward(by_pixel(dy), saved)
+    return dx.reshape(n, h, w, c).transpose(0, 3, 1, 2), dgamma, dbeta
+
+
+def by_pixel(x: Array) -> Array:
+    """(N, C, H, W) as (N*H*W, C)."""
+    return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+
+
+def groupnorm_forward(
+    x: Array, gamma: Array, beta: Array, groups: int, *, eps: float = 1e-5
+) -> tuple[Array, Normalized]:
+    """y = gamma * xhat + beta of x (N, C, ...), statistics of groups of channels of a sample."""
+    x, gamma, beta = widen(x, gamma, beta)
+    rows = x.reshape(len(x) * groups, -1)
+    ones = np.ones(rows.shape[1])
+    _, saved = layernorm_forward(rows, ones, 0 * ones, eps=eps)
+    xhat = saved.xhat.reshape(x.shape)
+    scale, shift = (v.reshape(-1, *[1] * (x.ndim - 2)) for v in (gamma, beta))
+    return scale * xhat + shift, Normalized(xhat, saved.inv_std, gamma, True)
+
+
+def groupnorm_backward(dy: Array, saved: Normalized) -> tuple[Array, Array, Array]:
+    """(dx, dgamma, dbeta): sums for dx over a group, for dgamma and dbeta over a channel."""
+    dy, xhat = np.asarray(dy, saved.xhat.dtype), saved.xhat
+    axes = (0, *range(2, dy.ndim))
+    scale = saved.gamma.reshape(-1, *[1] * (dy.ndim - 2))
+    rows = len(saved.inv_std)
+    inner = Normalized(xhat.reshape(rows, -1), saved.inv_std, np.ones(()), True)
+    dx = layernorm_backward((dy * scale).reshape(rows, -1), inner)[0]
+    return dx.reshape(dy.shape), (dy * xhat).sum(axis=axes), dy.sum(axis=axes)
 
 
 class Moments(NamedTuple):

@@ -1,7 +1,8 @@
 """A random operation of the table between guard pages, against the same one on ordinary memory.
 
 Arguments are sealed unless they are to be changed, results go to guarded memory where there is
-`out=`, workspaces are poisoned; every bit of the results must be the same.
+`out=`, workspaces are poisoned, one to three threads take part; every bit of the results must be
+that of one thread (checks 1, 12, 25).
 """
 
 from __future__ import annotations
@@ -33,10 +34,11 @@ def case(seed: int) -> int:
     dtype, right = (np.float32, np.float64)[rng.integers(2)], bool(rng.integers(2))
     size = tuple(int(n) for n in rng.integers(1, rng.choice([6, 40, 90]), 3))
     args = op.make(rng, size, dtype)
-    with fastbp.threads(int(rng.choice([1, 1, 2, 3])), oversubscribe=True):
+    with fastbp.threads(1):
         expected = bits(op.run(**copies(args)))
-        blocks, guarded = [], {}
-        forget()
+    blocks, guarded = [], {}
+    forget()
+    with fastbp.threads(int(rng.integers(1, 4)), oversubscribe=True):
         with fenced(right=right):
             for name, value in args.items():
                 strides = tuple(s // value.itemsize for s in value.strides)

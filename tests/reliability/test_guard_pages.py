@@ -23,6 +23,10 @@ def test_operations_between_guard_pages():
     assert run_cases("fuzz_operations", 0, 1500) > 500_000
 
 
+def test_networks_between_guard_pages():
+    assert run_cases("fuzz_networks", 0, 150) > 100_000
+
+
 @pytest.mark.nightly
 def test_many_matrix_products_between_guard_pages():
     assert run_cases("fuzz_gemm", 1_000_000, 100_000, timeout=3600) > 50_000_000
@@ -31,6 +35,11 @@ def test_many_matrix_products_between_guard_pages():
 @pytest.mark.nightly
 def test_many_operations_between_guard_pages():
     assert run_cases("fuzz_operations", 1_000_000, 30_000, timeout=3600) > 10_000_000
+
+
+@pytest.mark.nightly
+def test_many_networks_between_guard_pages():
+    assert run_cases("fuzz_networks", 1_000_000, 4_000, timeout=3600) > 2_000_000
 
 
 @pytest.mark.parametrize("plant", ["read +1", "read -1", "write +1", "write -1", "write-to-input"])

@@ -43,6 +43,12 @@ class Memory:
         view[...] = array
         return view
 
+    def empty(self, array: np.ndarray) -> np.ndarray:
+        """As `take`, full of 0xFF: what lay there before may be the right result."""
+        view = self.take(array)
+        view.reshape(-1).view(np.uint8).fill(0xFF)
+        return view
+
     def own(self, scratch: np.ndarray) -> list[np.ndarray]:
         return [block for block in self.blocks if not np.may_share_memory(block, scratch)]
 
@@ -60,8 +66,10 @@ def many_tasks(monkeypatch):
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", SMALL)
     monkeypatch.setattr(_pool, "MOST_THREADS", 8)
     for module in (reduce, *(__import__(f"fastbp.emit.{name}", fromlist=["x"])
-                             for name in ("update", "losses", "batchnorm", "layernorm"))):
-        for name, value in (("BLOCK", 64), ("MOST_COLS", 16), ("LEAST_ROWS", 4)):
+                             for name in ("update", "losses", "batchnorm", "layernorm", "conv",
+                                          "pool", "planes"))):
+        for name, value in (("BLOCK", 64), ("MOST_COLS", 16), ("LEAST_ROWS", 4),
+                            ("TASK_FLOPS", 500)):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, value)
     forget()
@@ -98,7 +106,7 @@ def run_checked(op: Operation, args, memory: Memory, monkeypatch) -> tuple[tuple
     """
     found = []
     with monkeypatch.context() as patch, supplier(memory):
-        patch.setattr(np, "empty", lambda *a, **k: memory.take(np_empty(*a, **k)))
+        patch.setattr(np, "empty", lambda *a, **k: memory.empty(np_empty(*a, **k)))
         patch.setattr(np, "zeros", lambda *a, **k: memory.take(np_zeros(*a, **k)))
 
         def run(program: Program, steps: int = 1) -> bool:

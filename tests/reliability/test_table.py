@@ -11,6 +11,8 @@ from operations import LARGE, OPERATIONS, Operation, bits, copies, tile_sizes
 import fastbp
 from fastbp import ops
 
+# Largest share of zeros among results, where it is not 0.3.
+ZEROS = {"hinge": 0.8, "max_pool2d_backward": 0.8, "relu": 0.6, "dropout": 0.6}
 SLOPES = [op for op in OPERATIONS if op.gradient is not None]
 
 
@@ -22,7 +24,7 @@ def test_every_public_operation_is_in_the_table():
     named = " ".join(op.name for op in OPERATIONS).replace("nesterov_step", "momentum_step")
     missing = [name for name in ops.__all__ if name.removesuffix("_forward") not in named
                and name.removesuffix("_backward") not in named and name not in named
-               and not name.startswith(("affine_relu", "max_pool", "avg_pool"))]
+               and not name.startswith("affine_relu")]
     assert not missing
 
 
@@ -39,7 +41,7 @@ def test_results_are_within_the_bound_of_the_twin(op, dtype, rng):
             compared += got.size
             zeros += np.count_nonzero(got == 0)
     assert compared > 1000, "MISTRUSTED: compared next to nothing"
-    most = 0.8 if "hinge" in op.name else 0.6 if "relu" in op.name or "dropout" in op.name else 0.3
+    most = next((share for part, share in ZEROS.items() if part in op.name), 0.3)
     assert zeros <= most * compared, "MISTRUSTED: mostly zeros"
 
 

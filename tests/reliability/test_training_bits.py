@@ -11,7 +11,8 @@ import pytest
 
 import fastbp
 from fastbp import ops
-from fastbp._jit import DISABLED
+from fastbp._jit import DISABLED, entry
+from fastbp._simd import flush_subnormals, restore_subnormals
 from fastbp.emit import reduce
 
 pytestmark = pytest.mark.skipif(DISABLED, reason="200 steps take too long in plain Python")
@@ -89,6 +90,30 @@ def test_training_leaves_the_callers_rounding_and_subnormals():
         thread.join()
     assert seen == [True] * 4
     assert np.geterr() == before
+
+
+@entry
+def flush() -> int:
+    return flush_subnormals()
+
+
+@entry
+def restore(before: int) -> None:
+    restore_subnormals(before)
+
+
+def test_a_library_that_flushes_subnormals_is_told():
+    """The control of these tests, too: what they look at does change."""
+    assert "subnormal numbers  kept" in fastbp.show_versions()
+    before = flush()
+    try:
+        assert not has_subnormals()
+        assert "a library in this process has changed" in fastbp.show_versions()
+        trained(OPTIMIZERS["sgd"], 2, steps=2)
+        assert not has_subnormals()  # the caller's, whatever it is
+    finally:
+        restore(before)
+    assert has_subnormals()
 
 
 def test_operations_keep_subnormals_on_every_thread_after_training():

@@ -169,10 +169,10 @@ def fastbp_demo(*inputs: Any) -> list[float]:
 
 
 ROWS = [
-    ("micrograd demo step, 100 samples [16,16,1]", lambda: _demo(100, [16, 16, 1], 1),
+    ("demo 2-16-16-1 of 100", lambda: _demo(100, [16, 16, 1], 1),
      plain_demo, fastbp_demo),
-    ("micrograd step, 10 samples [4,4,1]", lambda: _demo(10, [4, 4, 1], 1),
+    ("step 2-4-4-1 of 10", lambda: _demo(10, [4, 4, 1], 1),
      plain_demo, fastbp_demo),
-    ("micrograd expression, 7000 values", lambda: (100,),
+    ("expression of 1100 values", lambda: (100,),
      lambda terms: expression(Plain, terms), lambda terms: expression(engine.Value, terms)),
 ]

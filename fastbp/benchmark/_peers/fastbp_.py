@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import fastbp
 from fastbp import ops
 from fastbp.benchmark import workloads as data
+from fastbp.benchmark._peers import _compat
 from fastbp.benchmark.rows import Case
 
 Array = data.Array
@@ -152,6 +154,14 @@ def _adam(spec: dict[str, Any]) -> Case:
     return Case(run, result)
 
 
+def _estimator(spec: dict[str, Any], case: str) -> Case:
+    """The estimator in scikit-learn's place; scikit-learn is imported for these rows only."""
+    from fastbp.benchmark._peers import _mlp
+    from fastbp.sklearn import MLPClassifier
+
+    return getattr(_mlp, case)(MLPClassifier, spec)
+
+
 CASES: dict[str, Callable[[dict[str, Any]], Case]] = {
     "matmul": _matmul,
     "step": _step,
@@ -160,4 +170,8 @@ CASES: dict[str, Callable[[dict[str, Any]], Case]] = {
     "batchnorm": _batchnorm,
     "softmax_cross_entropy": _softmax_cross_entropy,
     "adam": _adam,
+    "compat": functools.partial(_compat.case, contestant="fastbp"),
+    "mlp_fit": lambda spec: _estimator(spec, "fit_case"),
+    "mlp_predict": lambda spec: _estimator(spec, "predict_case"),
+    "mlp_search": lambda spec: _estimator(spec, "search_case"),
 }

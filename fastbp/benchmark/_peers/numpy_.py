@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from fastbp.benchmark import workloads as data
+from fastbp.benchmark._peers import _compat
 from fastbp.benchmark._peers._numpy_network import NumpyNetwork, adam
 from fastbp.benchmark.rows import Case
 
@@ -131,4 +133,5 @@ CASES: dict[str, Callable[[dict[str, Any]], Case]] = {
     "batchnorm": _batchnorm,
     "softmax_cross_entropy": _softmax_cross_entropy,
     "adam": _adam,
+    "compat": functools.partial(_compat.case, contestant="numpy"),
 }

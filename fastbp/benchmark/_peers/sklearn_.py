@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.benchmark import workloads as data
+from fastbp.benchmark._peers import _mlp
 from fastbp.benchmark.rows import Case
 
 neural_network: Any = importlib.import_module("sklearn.neural_network")
@@ -39,4 +40,9 @@ def _fit(spec: dict[str, Any]) -> Case:
     return Case(lambda: state["model"].fit(x, y), result, prepare)
 
 
-CASES: dict[str, Callable[[dict[str, Any]], Case]] = {"fit": _fit}
+CASES: dict[str, Callable[[dict[str, Any]], Case]] = {
+    "fit": _fit,
+    "mlp_fit": lambda spec: _mlp.fit_case(neural_network.MLPClassifier, spec),
+    "mlp_predict": lambda spec: _mlp.predict_case(neural_network.MLPClassifier, spec),
+    "mlp_search": lambda spec: _mlp.search_case(neural_network.MLPClassifier, spec),
+}

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from fastbp._errors import ArgumentError
 from fastbp.benchmark.rows import Row
 
-GROUPS = ("matmul", "step", "fit", "op", "start", "launch", "scaling", "mnist")
+GROUPS = ("matmul", "step", "fit", "op", "start", "launch", "scaling", "mnist", "sklearn",
+          "compat")  # fmt: skip
 """In the order of the table."""
 
 BY_DEFAULT = tuple(name for name in GROUPS if name != "scaling")

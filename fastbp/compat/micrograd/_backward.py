@@ -57,7 +57,10 @@ def _reach(root: Any) -> tuple[dict[Any, int], dict[Any, Reached]]:
 
 def _reach_call(call: Any, output: Any, groups: dict[Any, Reached]) -> Sequence[Any]:
     """Note a call's output; what the call was made from, the first time."""
-    reached = groups.setdefault(call.computed(), Reached())
+    batch = call.computed()
+    reached = groups.get(batch)
+    if reached is None:
+        reached = groups[batch] = Reached()
     reached.outputs += 1
     outputs = reached.calls.setdefault(call, [])
     outputs.append(output)

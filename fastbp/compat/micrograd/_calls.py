@@ -9,13 +9,13 @@ original would have made.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from fastbp.compat.micrograd import _programs
-from fastbp.compat.micrograd._changes import lock, pending, slot, versions
+from fastbp.compat.micrograd._changes import compute_pending, lock, pending, slot, versions
 from fastbp.compat.micrograd._programs import Shape
 from fastbp.compat.micrograd._rules import CALL
 from fastbp.compat.micrograd._scalars import written_out
@@ -26,6 +26,8 @@ MOST_CALLS = 4096
 # What may be an input, as a number or as a value's data; all else goes the way of scalars.
 REAL = frozenset({bool, int, float, np.bool_, np.float16, np.float32, np.float64, np.int8, np.int16,
                   np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64})
+# Batches that wait for one another, one after the other, at most.
+MOST_LEVELS = 64
 
 _read, _write = slot.__get__, slot.__set__
 _backward_property: Any = vars(Value)["_backward"]
@@ -52,6 +54,7 @@ class Output(Value):
 
     @data.setter
     def data(self, data: Any) -> None:
+        compute_pending()  # calls may wait for what it was
         self._write_out()
         _write(self, data)
 
@@ -77,6 +80,10 @@ class Output(Value):
     def __reduce_ex__(self, protocol: Any) -> Any:
         self._write_out()  # copies have no part in the batch
         return super().__reduce_ex__(protocol)
+
+
+# What a row of inputs consists of until it is computed.
+RECORDED = REAL | {Output}
 
 
 class Call:
@@ -146,13 +153,19 @@ class Net:
 
     def call(self, x: list[Any] | tuple[Any, ...] | np.ndarray) -> list[Output] | None:
         """Outputs for one row of inputs, or None where x cannot be computed in a batch."""
-        row = [v.data if isinstance(v, Value) else v for v in x]
-        if len(row) != self.shape.widths[0] or not REAL.issuperset(map(type, row)):
+        level = min(_level(x), MOST_LEVELS)
+        if level < MOST_LEVELS:
+            row = [v if _waits(v) else v.data if isinstance(v, Value) else v for v in x]
+        else:
+            row, level = [v.data if isinstance(v, Value) else v for v in x], 0
+        if len(row) != self.shape.widths[0] or not RECORDED.issuperset(map(type, row)):
             return None
         with lock:
             batch = self._batch()
+            if batch is not None and batch.level != level:
+                batch.compute()  # it may be what x waits for
             if batch is None or not batch.waits:
-                batch = Batch(self)
+                batch = Batch(self, level)
                 self._batch = weakref.ref(batch)
             call = Call(batch, len(batch.rows), tuple(x))
             batch.add(row)
@@ -172,13 +185,28 @@ class Net:
             parameter.grad += g
 
 
+def _waits(value: Any) -> bool:
+    """True for the output of a call that has not been computed."""
+    return type(value) is Output and value._rule == CALL and value._call.batch.waits
+
+
+def _level(x: Iterable[Any]) -> int:
+    """0 where all of x is known, else above the levels of the batches that it waits for."""
+    return 1 + max((v._call.batch.level for v in x if _waits(v)), default=-1)
+
+
 class Batch:
-    """Calls of a network that are computed together: `rows` of inputs and of `outputs`."""
+    """Calls of a network that are computed together: `rows` of inputs and of `outputs`.
 
-    __slots__ = ("__weakref__", "_values", "net", "outputs", "parameters", "rows", "waits")
+    Inputs may wait for other batches, all of lower levels: so batches never wait for each other.
+    """
 
-    def __init__(self, net: Net) -> None:
+    __slots__ = ("__weakref__", "_values", "level", "net", "outputs", "parameters", "rows",
+                 "waits")
+
+    def __init__(self, net: Net, level: int) -> None:
         self.net = net
+        self.level = level
         self.rows: list[list[Any]] = []
         self.waits = True
         pending.add(weakref.ref(self, pending.discard))
@@ -194,6 +222,9 @@ class Batch:
         with lock:
             if not self.waits:
                 return
+            if self.level:
+                self.rows = [[v.data if type(v) is Output else v for v in row]
+                             for row in self.rows]
             pending.discard(weakref.ref(self))
             shape, n = self.net.shape, len(self.rows)
             self.parameters = self.net.buffer()
@@ -232,14 +263,13 @@ class Batch:
     def _values_of(self, calls: dict[Call, list[Output]]) -> np.ndarray:
         """Inputs and layers' outputs of some calls, the inputs as they are now."""
         now = [[v.data if isinstance(v, Value) else v for v in call.values] for call in calls]
-        places = [call.row for call in calls]
-        if places == list(range(len(self.rows))) and now == self.rows:
+        if now == self.rows:
             return self._values
         shape = self.net.shape
         values = _programs.buffer(shape, len(calls))
         every = _programs.matrices(self._values, shape, len(self.rows))
         some = _programs.matrices(values, shape, len(calls))
         for target, source in zip(some, every, strict=True):
-            target[...] = source[places]
+            target[...] = source[[call.row for call in calls]]
         some[0][...] = now
         return values

@@ -1,7 +1,7 @@
 """What must be noticed while calls wait to be computed: changes of parameters and of networks.
 
-A call of a network is computed later than it is made. So whatever it depends on tells of a change
-before it happens, and the calls that wait are computed first.
+A call of a network is computed later than it is made. So a parameter tells of a change before it
+happens, and the calls that wait are computed first.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ def compute_pending() -> None:
                 batch.compute()
 
 
-def before_restructuring() -> None:
-    """A network is going to have other parts."""
-    compute_pending()
+def restructured() -> None:
+    """A network has other parts; calls that wait keep those that they were made with."""
     versions.structure += 1
 
 
@@ -76,11 +75,11 @@ class Parts(list[Any]):
     """A list of weights, neurons or layers whose changes are noticed."""
 
     def __setitem__(self, *arguments: Any) -> None:
-        before_restructuring()
+        restructured()
         super().__setitem__(*arguments)
 
     def __delitem__(self, *arguments: Any) -> None:
-        before_restructuring()
+        restructured()
         super().__delitem__(*arguments)
 
     def __iadd__(self, values: Iterable[Any]) -> Parts:  # type: ignore[misc]
@@ -93,40 +92,40 @@ class Parts(list[Any]):
 
     def append(self, value: Any) -> None:
         """As of list."""
-        before_restructuring()
+        restructured()
         super().append(value)
 
     def extend(self, values: Iterable[Any]) -> None:
         """As of list."""
-        before_restructuring()
+        restructured()
         super().extend(values)
 
     def insert(self, *arguments: Any) -> None:
         """As of list."""
-        before_restructuring()
+        restructured()
         super().insert(*arguments)
 
     def pop(self, *arguments: Any) -> Any:
         """As of list."""
-        before_restructuring()
+        restructured()
         return super().pop(*arguments)
 
     def remove(self, value: Any) -> None:
         """As of list."""
-        before_restructuring()
+        restructured()
         super().remove(value)
 
     def clear(self) -> None:
         """As of list."""
-        before_restructuring()
+        restructured()
         super().clear()
 
     def reverse(self) -> None:
         """As of list."""
-        before_restructuring()
+        restructured()
         super().reverse()
 
     def sort(self, **options: Any) -> None:
         """As of list."""
-        before_restructuring()
+        restructured()
         super().sort(**options)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fastbp.compat.micrograd._calls import Net
-from fastbp.compat.micrograd._changes import Parts, adopt, before_restructuring, versions
+from fastbp.compat.micrograd._changes import Parts, adopt, restructured, versions
 from fastbp.compat.micrograd._programs import Shape
 from fastbp.compat.micrograd.engine import Value
 
@@ -28,7 +28,7 @@ class Module:
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _PARTS:
-            before_restructuring()
+            restructured()
             if type(value) is list:
                 value = Parts(value)
         super().__setattr__(name, value)

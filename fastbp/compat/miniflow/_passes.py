@@ -152,7 +152,7 @@ def sgd_update(trainables: Iterable[Node], learning_rate: float = 1e-2) -> None:
     """
     nodes = trainables if isinstance(trainables, list) else list(trainables)
     plan = nodes[0]._gradients if nodes else None
-    if (isinstance(plan, Plan) and isinstance(learning_rate, (float, int))
+    if (isinstance(plan, Plan) and isinstance(learning_rate, (float, int, np.floating))
             and plan.update(nodes, learning_rate)):
         return
     steps = [learning_rate * node.gradients[node] for node in nodes]

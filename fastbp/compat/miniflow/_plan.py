@@ -17,9 +17,9 @@ from fastbp.compat.miniflow._emission import Emission
 from fastbp.compat.miniflow._nodes import MSE, Input, Linear, Node, Pending
 from fastbp.compat.miniflow._shapes import Shapes, find_shapes
 from fastbp.emit.reduce import emit_gather_rows
-from fastbp.emit.update import emit_update, hyper_row
+from fastbp.emit.update import emit_update, hyper_row, rates_row
 from fastbp.kernels.reduce import FLOAT32, FLOAT64
-from fastbp.kernels.update import RATES, SGD
+from fastbp.kernels.update import SGD
 from fastbp.ops._plans import place, placed_cells
 
 _KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64}
@@ -81,19 +81,18 @@ class Source:
 class Plan(Pending):
     """A forward pass, or a forward and backward pass; `find_plan` makes them.
 
-    sources: data for inputs that gather their values instead of having them (`train`).
+    sources: data for inputs that gather their values instead of having them (`train`); steps: how
+    many a run may have then.
     """
 
     def __init__(self, nodes: Sequence[Node], arrays: Mapping[Node, np.ndarray], shapes: Shapes, *,
                  backward: bool, sources: Mapping[Node, Source] | None = None,
-                 losses: np.ndarray | None = None) -> None:
+                 steps: int = 1) -> None:
         self.nodes, self.backward, self.dtype = list(nodes), backward, shapes.dtype
         self.sources = dict(sources or {})
         self.program = Program(shapes.dtype, flush=True)
         costs = [node for node in nodes if type(node) is MSE]
-        self.losses: dict[Node, np.ndarray] = {node: np.zeros(1) for node in costs}
-        if costs and losses is not None:
-            self.losses[nodes[-1]] = losses
+        self.losses: dict[Node, np.ndarray] = {node: np.zeros(steps) for node in costs}
         addresses = {node: address_of(cell) for node, cell in self.losses.items()}
         emission = self._emission = Emission(self.program, nodes, shapes, {}, addresses)
         self.slots: dict[Node, Slot] = {}
@@ -105,10 +104,11 @@ class Plan(Pending):
         emission.emit_forward()
         if backward:
             emission.emit_backward()
-        self._lookups = [*self.slots.values()]
         self._computed = [node for node in nodes if node not in self.slots]
         self._costs = [(node, shapes.of[node.inbound_nodes[1]][0]) for node in costs]
         self._updates: Updates | None = None
+        # The step of the last run, whose costs are the nodes' values.
+        self.last_step = 0
 
     def _emit_source(self, node: Node, number: int) -> None:
         source = self.sources[node]
@@ -143,17 +143,16 @@ class Plan(Pending):
 
     def bind(self) -> bool:
         """Take the inputs' values of now; False where one needs another plan."""
-        for slot in self._lookups:
-            value = slot.node._value
-            if value is slot.array:
-                if value.shape != slot.shape:  # set in place
+        for slot in self.slots.values():
+            if slot.node._value is slot.array:
+                if slot.array.shape != slot.shape:  # set in place
                     return False
-            elif not slot.takes(value):
+            elif not slot.takes(slot.node.value):
                 return False
             else:
-                self._addresses.set(slot.number, address_of(value))
+                self._addresses.set(slot.number, address_of(slot.array))
             if slot.copy is not None:
-                slot.copy[...] = value
+                slot.copy[...] = slot.array
         return True
 
     def set_sources(self, arrays: Mapping[Node, np.ndarray]) -> None:
@@ -200,9 +199,6 @@ class Plan(Pending):
         value = self._emission.array(self._emission.values[node])
         return value.astype(self.sources[node].array.dtype if node in self.sources else self.dtype)
 
-    # The step of the last run whose losses are the nodes' values.
-    last_step = 0
-
     def gradients_of(self, node: Node) -> dict[Node, Any]:
         """Copies of the gradients of the last run."""
         emission = self._emission
@@ -232,9 +228,9 @@ class Updates:
     def __init__(self, plan: Plan, nodes: list[Node]) -> None:
         self.plan, self.nodes = plan, list(nodes)
         self._slots = [plan.slots[node] for node in nodes]
-        self.rates, self._hyper = np.ones(RATES), hyper_row()
+        self.rates, self._hyper = rates_row(0.0), hyper_row()
         self._rate = flat_view(self.rates)
-        self._program = Program(plan.dtype, flush=True)
+        self._program = Program(plan.dtype, plan.program.memory, flush=True)
         emit_updates(self._program, plan, nodes, self._hyper, self.rates)
         self._addresses = Addresses(self._program)
         self._seen: list[Any] = [None] * len(nodes)

@@ -19,8 +19,7 @@ from fastbp.compat.miniflow._passes import (
 )
 from fastbp.compat.miniflow._plan import Plan, Source, emit_updates
 from fastbp.compat.miniflow._shapes import find_shapes, is_expressible
-from fastbp.emit.update import hyper_row
-from fastbp.kernels.update import RATES
+from fastbp.emit.update import hyper_row, rates_row
 
 # Steps of one run at most; fewer where they take long, so that Ctrl-C is heard.
 _MOST_STEPS, _RUN_SECONDS = 1024, 0.05
@@ -64,10 +63,10 @@ def train(graph: Sequence[Node], trainables: Sequence[Node], data: Mapping[Node,
 class Training:
     """A plan that also gathers its batches and updates the trainables; kept with the graph."""
 
-    def __init__(self, plan: Plan, trainables: list[Node], index: np.ndarray, losses: np.ndarray
-                 ) -> None:
-        self.plan, self.trainables, self._index, self._losses = plan, trainables, index, losses
-        self._rates, self._hyper = np.ones((len(losses), RATES)), hyper_row()
+    def __init__(self, plan: Plan, trainables: list[Node], index: np.ndarray) -> None:
+        self.plan, self.trainables, self._index = plan, trainables, index
+        self._losses = plan.losses[plan.nodes[-1]]
+        self._rates, self._hyper = np.tile(rates_row(0.0), (len(index), 1)), hyper_row()
         emit_updates(plan.program, plan, trainables, self._hyper, self._rates)
         plan.finish()
         self._pace = 1
@@ -78,7 +77,7 @@ class Training:
         return (self.trainables == trainables and list(sources) == list(arrays)
                 and self._index.shape[1] == batch
                 and all(a.shape == b.array.shape and a.strides == b.array.strides
-                        and a.dtype == b.array.dtype
+                        and a.dtype == b.array.dtype and a.flags.aligned
                         for a, b in zip(arrays.values(), sources.values(), strict=True))
                 and self.plan.bind()
                 and all(self.plan.slots[node].array.flags.writeable for node in trainables))
@@ -100,7 +99,7 @@ class Training:
             losses[begin : begin + count] = self._losses[:count]
             begin += count
             if count == self._pace and seconds < _RUN_SECONDS / 2:
-                self._pace = min(2 * self._pace, len(self._losses))
+                self._pace = min(2 * self._pace, len(self._index))
             elif seconds > _RUN_SECONDS:
                 self._pace = max(1, self._pace // 2)
         return losses
@@ -124,10 +123,10 @@ def _make_training(nodes: list[Node], trainables: list[Node], arrays: Mapping[No
     if type(nodes[-1]) is not MSE or not is_expressible(nodes, backward=True):
         return None
     if any(array.ndim > 2 or any(step % array.itemsize for step in array.strides)
-           or array.dtype not in _READ for array in arrays.values()):
+           or not array.flags.aligned or array.dtype not in _READ for array in arrays.values()):
         return None
     count = max(1, min(_MOST_STEPS, (1 << 20) // batch))
-    index, losses = np.zeros((count, batch), np.int64), np.zeros(count)
+    index = np.zeros((count, batch), np.int64)
     sources = {node: Source(array, batch, address_of(index)) for node, array in arrays.items()}
     values: dict[Node, Any] = {
         node: sources[node].example if node in sources else node.value
@@ -135,10 +134,10 @@ def _make_training(nodes: list[Node], trainables: list[Node], arrays: Mapping[No
     shapes = find_shapes(nodes, values, backward=True)
     if shapes is None:
         return None
-    plan = Plan(nodes, values, shapes, backward=True, sources=sources, losses=losses)
+    plan = Plan(nodes, values, shapes, backward=True, sources=sources, steps=count)
     if not all(node in plan.slots and plan.slots[node].can_be_updated for node in trainables):
         return None
-    training = Training(plan, trainables, index, losses)
+    training = Training(plan, trainables, index)
     return training if training.takes(trainables, arrays, batch) else None
 
 

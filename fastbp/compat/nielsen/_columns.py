@@ -11,7 +11,7 @@ import numpy as np
 from fastbp import ops
 from fastbp._arena import allocate
 from fastbp._errors import ShapeError
-from fastbp.compat.nielsen._engine import KINDS, Engine, engine_for
+from fastbp.compat.nielsen._engine import Engine, Samples, engine_for
 
 # Samples whose outputs are computed at a time: their inputs stay in a core's second cache.
 _CHUNK = 128
@@ -22,14 +22,14 @@ def sizes_of(weights: Sequence[Any], biases: Sequence[Any]) -> tuple[int, ...] |
     """Layer sizes that real weights (n_out, n_in) and biases (n_out, 1) have, or None."""
     if not weights or len(weights) != len(biases):
         return None
-    shapes = [np.shape(w) for w in weights]
-    if any(len(shape) != 2 for shape in shapes):
-        return None
-    sizes = (shapes[0][1], *(shape[0] for shape in shapes))
-    chained = all(shape[1] == size for shape, size in zip(shapes, sizes, strict=False))
-    fits = all(np.shape(b) == (size, 1) for b, size in zip(biases, sizes[1:], strict=True))
-    real = all(isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in (*weights, *biases))
-    return sizes if chained and fits and real and all(sizes) else None
+    sizes: list[int] = []
+    for w, b in zip(weights, biases, strict=True):
+        if not (isinstance(w, np.ndarray) and isinstance(b, np.ndarray)
+                and w.dtype.kind == b.dtype.kind == "f" and w.ndim == 2
+                and b.shape == (w.shape[0], 1) and w.shape[1] in (sizes[-1:] or w.shape[1:])):
+            return None
+        sizes += [w.shape[0]] if sizes else [w.shape[1], w.shape[0]]
+    return tuple(sizes) if all(sizes) else None
 
 
 def as_list(data: Iterable[Any]) -> list[Any]:
@@ -53,14 +53,6 @@ def checked_columns(name: str, what: str, columns: Iterable[Any], size: int) -> 
     return arrays
 
 
-def rows_of_columns(columns: Sequence[np.ndarray], size: int, dtype: Any = _FLOAT) -> np.ndarray:
-    """Columns (size, 1) as the rows of a C-ordered matrix."""
-    matrix = allocate(len(columns) * size, dtype)
-    if columns:
-        np.concatenate(columns, out=matrix.reshape(-1, 1))
-    return matrix.reshape(len(columns), size)
-
-
 def outputs(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray],
             columns: Sequence[np.ndarray]) -> np.ndarray:
     """The network's outputs (N, n_out) for inputs (n_in, 1), in float64."""
@@ -80,22 +72,19 @@ def outputs(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray],
 
 
 class Epochs:
-    """Training data as matrices, in the order of a list that is shuffled with them.
+    """Training data for an engine, in the order of a list that is shuffled with them.
 
     Arguments:
         name: what the data are called in errors.
-        data: list of (x (n_in, 1), y (n_out, 1)); read once, here.
+        data: list of (x (n_in, 1), y (n_out, 1)); which arrays these are is found out here.
     """
 
     def __init__(self, name: str, data: list[Any], sizes: Sequence[int], *, quadratic: bool
                  ) -> None:
         self.engine: Engine = engine_for(sizes, quadratic=quadratic)
         self.data, self._first = data, list(data)
-        x = checked_columns(name, "x", (x for x, _ in data), sizes[0])
-        y = checked_columns(name, "y", (y for _, y in data), sizes[-1])
-        dtype = np.result_type(*{array.dtype for array in x}) if x else _FLOAT
-        self.x = rows_of_columns(x, sizes[0], dtype if dtype in KINDS else _FLOAT)
-        self.y = rows_of_columns(y, sizes[-1])
+        self.x = Samples.of(checked_columns(name, "x", (x for x, _ in data), sizes[0]), sizes[0])
+        self.y = Samples.of(checked_columns(name, "y", (y for _, y in data), sizes[-1]), sizes[-1])
         self.rows = list(range(len(data)))
 
     def shuffle(self) -> None:

@@ -3,6 +3,8 @@
 Design: weights lie as (inputs, outputs) in the engine's memory, although the book has a row per
 neuron: then the matmuls of the forward pass and of the weights' gradients, of which there is
 one each for the large first layer, read everything in place. They are transposed once an epoch.
+Samples are gathered from the arrays that the user has them in: to copy 50000 images into a
+matrix first took as long as an epoch.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import itertools
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,11 +29,11 @@ from fastbp.emit.affine import (
 )
 from fastbp.emit.gemm import Finish, can_update_in_place
 from fastbp.emit.reduce import emit_add, emit_gather_rows
-from fastbp.emit.update import emit_update, hyper_row
+from fastbp.emit.update import emit_update, hyper_row, rates_row
 from fastbp.kernels.activations import SIGMOID
 from fastbp.kernels.gemm import UPDATE
 from fastbp.kernels.reduce import FLOAT32, FLOAT64, GATHER_ROWS, UINT8
-from fastbp.kernels.update import RATES, SGD
+from fastbp.kernels.update import SGD
 
 KINDS = {np.dtype(np.float32): FLOAT32, np.dtype(np.float64): FLOAT64, np.dtype(np.uint8): UINT8}
 _FLOAT = np.dtype(np.float64)
@@ -38,6 +41,44 @@ _FLOAT = np.dtype(np.float64)
 _MOST_STEPS, _RUN_SECONDS = 1024, 0.05
 # Engines of one thread; beyond that it starts afresh.
 _MOST_ENGINES = 8
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Where samples lie in memory: sample i begins `places[i] * row_step` elements from `address`.
+
+    kind: of the elements (kernels/reduce.py); kept: the arrays that own the memory.
+    """
+
+    address: int
+    row_step: int
+    col_step: int
+    kind: int
+    places: np.ndarray
+    kept: object
+
+    @classmethod
+    def of(cls, columns: Sequence[np.ndarray], size: int) -> Samples:
+        """Columns (size, 1): where they are if they are alike, else copied into one matrix."""
+        dtypes = {column.dtype for column in columns}
+        steps = {column.strides[0] for column in columns}
+        dtype, step = next(iter(dtypes), _FLOAT), next(iter(steps), 0)
+        item = dtype.itemsize
+        if (len(dtypes) == len(steps) == 1 and dtype in KINDS and step % item == 0
+                and all(column.flags.aligned for column in columns)):
+            # Any array's elements are whole steps from address 0, where the rows "begin".
+            places = np.fromiter(map(address_of, columns), np.int64, len(columns)) // item
+            return cls(0, 1, step // item, KINDS[dtype], places, columns)
+        matrix = rows_of_columns(columns, size)
+        return cls(address_of(matrix), size, 1, FLOAT64, np.arange(len(columns)), matrix)
+
+
+def rows_of_columns(columns: Sequence[np.ndarray], size: int) -> np.ndarray:
+    """Columns (size, 1) as the rows of a C-ordered float64 matrix."""
+    matrix = allocate(len(columns) * size, _FLOAT)
+    if columns:
+        np.concatenate(columns, out=matrix.reshape(-1, 1))
+    return matrix.reshape(len(columns), size)
 
 
 class Engine:
@@ -51,7 +92,7 @@ class Engine:
         self.memory = Memory()
         self.weights = [_Matrix(n, m) for n, m in itertools.pairwise(sizes)]
         self.biases = [_Matrix(1, m) for m in sizes[1:]]
-        self.rates = np.ones((_MOST_STEPS, RATES))
+        self.rates = np.tile(rates_row(0.0), (_MOST_STEPS, 1))
         self.hyper, self.hyper_plain = hyper_row(), hyper_row()
         self._batches: dict[int, _Batch] = {}
 
@@ -66,22 +107,21 @@ class Engine:
         """(weights, biases) as new arrays in the book's layout."""
         return ([w.array.T.copy() for w in self.weights], [b.array.T.copy() for b in self.biases])
 
-    def run(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch: int, eta: float,
-            decay: float) -> None:
+    def run(self, x: Samples, y: Samples, rows: np.ndarray, batch: int, eta: float, decay: float
+            ) -> None:
         """w <- (1 - eta*decay) w - eta/m (sum of the gradients) for each mini-batch in turn.
 
-        x (N, n_in) float32, float64 or uint8, y (N, n_out) float64: C-ordered. rows: int64, those
-        of the first mini-batch first; the last one has m < batch rows where they do not divide.
+        rows: which samples, int64, those of the first mini-batch first; the last one has
+        m < batch rows where they do not divide.
         """
         whole = len(rows) // batch
         if whole:
-            self._run(x, y, rows, batch, whole, eta, decay)
-        rest = len(rows) - whole * batch
-        if rest:
-            self._run(x, y, rows[whole * batch :], rest, 1, eta, decay)
+            self._run(x, y, rows[: whole * batch], batch, eta, decay)
+        if whole * batch < len(rows):
+            self._run(x, y, rows[whole * batch :], len(rows) - whole * batch, eta, decay)
 
-    def _run(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray, batch: int, steps: int,
-             eta: float, decay: float) -> None:
+    def _run(self, x: Samples, y: Samples, rows: np.ndarray, batch: int, eta: float, decay: float
+             ) -> None:
         if batch not in self._batches:
             if len(self._batches) >= _MOST_ENGINES:
                 self._batches.clear()
@@ -89,10 +129,10 @@ class Engine:
         program = self._batches[batch]
         self.rates[:, 0] = eta / batch
         self.hyper[0] = decay * batch
-        begin, pace = 0, 1
+        begin, pace, steps = 0, 1, len(rows) // batch
         while begin < steps:
             count = min(pace, steps - begin)
-            program.set_data(x, y, rows[begin * batch :])
+            program.set_data(x, y, rows[begin * batch : (begin + count) * batch])
             start = time.perf_counter()
             program.program.run(count)
             seconds = time.perf_counter() - start
@@ -175,12 +215,13 @@ class _Batch:
                     hyper=address_of(self.engine.hyper_plain),
                     rates=address_of(self.engine.rates))
 
-    def set_data(self, x: np.ndarray, y: np.ndarray, rows: np.ndarray) -> None:
-        """Where the next run gathers its samples: C-ordered x and y, by int64 rows."""
-        for place, array in zip(self._places, (x, y), strict=True):
-            self.program.set(place, GATHER_ROWS, source=address_of(array),
-                             row_step=array.shape[1], col_step=1, index=address_of(rows),
-                             kind=KINDS[array.dtype])
+    def set_data(self, x: Samples, y: Samples, rows: np.ndarray) -> None:
+        """Which samples the next run gathers."""
+        self._index = [samples.places[rows] for samples in (x, y)]
+        for place, samples, index in zip(self._places, (x, y), self._index, strict=True):
+            self.program.set(place, GATHER_ROWS, source=samples.address,
+                             row_step=samples.row_step, col_step=samples.col_step,
+                             index=address_of(index), kind=samples.kind)
 
 
 class _Engines(threading.local):

@@ -53,7 +53,7 @@ class Network:
 
         Arguments:
             training_data: (x (n_in, 1), y (n_out, 1)) for each sample; a list is shuffled in place
-                with `random.shuffle` before each epoch. Arrays are read once, at the start.
+                with `random.shuffle` before each epoch.
             eta: learning rate; a mini-batch's step is eta times its mean gradient.
             test_data: (x, label) for each sample: how many are right is printed.
         """

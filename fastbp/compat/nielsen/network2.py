@@ -23,9 +23,9 @@ from fastbp.compat.nielsen._columns import (
     has_own,
     mini_batches,
     outputs,
-    rows_of_columns,
     sizes_of,
 )
+from fastbp.compat.nielsen._engine import rows_of_columns
 
 
 class QuadraticCost:
@@ -102,7 +102,7 @@ class Network:
 
         Arguments:
             training_data: (x (n_in, 1), y (n_out, 1)) for each sample; a list is shuffled in place
-                with `random.shuffle` before each epoch. Arrays are read once, at the start.
+                with `random.shuffle` before each epoch.
             eta: learning rate; a mini-batch's step is eta times its mean gradient.
             lmbda: L2 regularization: weights shrink by 1 - eta*lmbda/n at each step.
             evaluation_data: (x, label) for each sample.

@@ -1,0 +1,235 @@
+"""Convolution as a matrix product whose right side is gathered from a band of the image.
+
+    y[n, f, o, q] = max(floor, b[f] + sum_{c,i,j} W[f, (c,i,j)] * x[n, c, o*sh - top + i*dh,
+                                                                  q*sw - left + j*dw])
+
+x is 0 outside the image, filters and channels are those of one group.
+
+Design
+  * y[n] (F, OH*OW) = W (F, C*HH*WW) @ cols (C*HH*WW, OH*OW): rows of y lie as they come out. `cols`
+    never exists: for a panel of two registers of outputs its rows are copied from the band
+    (_band.py), where each is one run for each row of outputs, into L1.
+  * A task has some samples or some output rows, and all filters of a group: a panel, once gathered,
+    serves F filters. Channels are taken in blocks where a panel or W would leave L2.
+  * W is packed by an instruction, once for all tasks: tile t of a group at t*MA*k, A[i, p] at
+    p*MA + i. The bias is one more step of k, before the others, against a row of ones.
+  * Where a panel is not one run of y (several samples in it, or the steps of dx below) tiles go
+    through private memory.
+
+dx is the same instruction: with stride s the pixels h = a (mod s) are one convolution of dy with
+stride 1 for each a, by the taps i with i*dh = a + padding (mod s) (docs/math.md#convolution).
+Every output is summed over k in order: its bits depend on nothing but its own window.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastbp._jit import kernel
+from fastbp._simd import (
+    at,
+    lanes,
+    load,
+    pointer,
+    scalar,
+    splat,
+    store,
+    tile_product,
+    tile_rows,
+)
+from fastbp.kernels._band import (
+    GEOMETRY,
+    band_extent,
+    channel_step,
+    fill_band,
+    fill_table,
+    scratch_parts,
+)
+from fastbp.kernels._instruction import Instruction
+from fastbp.kernels.gemm import cut, pack_panel, packed_rows
+
+# A tile's share of packed W; *_step: between neighbours in W.
+CONV_PACK = Instruction(
+    "conv_pack",
+    "out w row_step group_step channel_step tap_row_step tap_col_step filters channels kernel_h "
+    "kernel_w tiles bias")
+CONV = Instruction(
+    "conv", GEOMETRY + " y y_sample y_channel y_row y_col weights has_bias", "floor")
+
+
+@kernel
+def tiles_of(filters, like):
+    """Tiles that the filters of a group are divided into evenly."""
+    return (filters + tile_rows(like) - 1) // tile_rows(like)
+
+
+@kernel
+def run_conv_pack(w, r, task, step, slot, like):
+    """Tile task % tiles of group task // tiles: bias (if any), then channels, tap rows, taps."""
+    tiles = w[11]
+    group, tile = task // tiles, task % tiles
+    filters, channels, height, width = w[7], w[8], w[9], w[10]
+    room = packed_rows(like)
+    extra = 1 if w[12] != 0 else 0
+    out = at(pointer(w[0], like), task * room * (extra + channels * height * width))
+    i = cut(filters, tiles, tile)
+    count = cut(filters, tiles, tile + 1) - i
+    if extra:
+        bias = at(pointer(w[12], like), group * filters + i)
+        for f in range(count):
+            out[f] = bias[f]
+        out = at(out, room)
+    source = at(pointer(w[1], like), group * w[3] + i * w[2])
+    if w[6] == 1 and w[5] == width and w[4] == height * width:
+        pack_panel(out, room, source, w[2], 1, count, channels * height * width, room)
+    else:
+        for c in range(channels):
+            for a in range(height):
+                pack_panel(at(out, (c * height + a) * width * room), room,
+                           at(source, c * w[4] + a * w[5]), w[2], w[6], count, width, room)
+
+
+@kernel
+def gather_panel(out, band, table, taps, step, channels, first, run):
+    """out[(c*taps + t)*NR + first + l] = band[c*step + table[t] + l], l < run.
+
+    NR = two registers >= first + run. The first run of a panel (first = 0) is copied in whole
+    registers: what it leaves behind its end is overwritten by the following ones, or never used.
+    """
+    register = lanes(band)
+    p = first
+    for c in range(channels):
+        source = at(band, c * step)
+        if first == 0 and run > register:
+            for t in range(taps):
+                a, b = load(source, table[t], None), load(source, table[t] + register, None)
+                store(out, p, a, None)
+                store(out, p + register, b, None)
+                p += 2 * register
+        elif first == 0:
+            for t in range(taps):
+                store(out, p, load(source, table[t], None), None)
+                p += 2 * register
+        elif run > register:
+            for t in range(taps):
+                a = load(source, table[t], None)
+                b = load(source, table[t] + register, run - register)
+                store(out, p, a, None)
+                store(out, p + register, b, run - register)
+                p += 2 * register
+        else:
+            for t in range(taps):
+                store(out, p, load(source, table[t], run), run)
+                p += 2 * register
+
+
+@kernel
+def exchange_tile(tile, y, w, first, row, rows, position, cols, filters, inward):
+    """Columns of a tile that are not one run of y: from the tile to y, or `inward` back.
+
+    tile (filters, cols), rows a panel apart; y: the tile's first filter; position: of the first
+    column among the task's outputs (samples from `first`, output rows from `row`).
+    """
+    out_w, panel, done = w[16], 2 * lanes(tile), 0
+    while done < cols:
+        line = (position + done) // out_w
+        q = position + done - line * out_w
+        run = min(out_w - q, cols - done)
+        s = line // rows
+        out = at(y, (first + s) * w[24] + (row + line - s * rows) * w[26] + q * w[27])
+        for f in range(filters):
+            if w[27] != 1:
+                for e in range(run):
+                    if inward:
+                        tile[f * panel + done + e] = out[f * w[25] + e * w[27]]
+                    else:
+                        out[f * w[25] + e * w[27]] = tile[f * panel + done + e]
+            else:
+                for e in range(0, run, lanes(tile)):
+                    here, there = f * panel + done + e, f * w[25] + e
+                    if inward:
+                        store(tile, here, load(out, there, run - e), run - e)
+                    else:
+                        store(out, there, load(tile, here, run - e), run - e)
+        done += run
+
+
+@kernel
+def run_conv(w, r, task, step, slot, like):
+    """Some samples x some output rows of one group; see the module's equation and design."""
+    bands = (w[15] + w[19] - 1) // w[19]
+    group, number = task % w[17], task // w[17]
+    first, row = number // bands * w[18], number % bands * w[19]
+    samples, rows = min(w[18], w[2] - first), min(w[19], w[15] - row)
+    taps = w[7] * w[8]
+    width = 2 * lanes(like)
+    table, zeros, tile, panel = scratch_parts(w, slot, like)
+    band = at(panel, (1 + w[20] * taps) * width)
+    fill_table(table, w, samples, rows)
+    total = samples * rows * w[16]
+    for channel in range(0, w[3], w[20]):
+        count = min(w[20], w[3] - channel)
+        fill_band(band, w, like, group, first, samples, row, rows, channel, count, 0.0)
+        for position in range(0, total, width):
+            cols = min(width, total - position)
+            k = 0
+            if channel == 0 and w[29] != 0:
+                for i in range(0, width, lanes(like)):
+                    store(panel, i, splat(panel, 1.0), None)
+                k = 1
+            gather_positions(at(panel, k * width), band, table, w, samples, rows, position, cols,
+                             count)
+            conv_tiles(w, r, like, zeros, tile, panel, group, first, samples, row, rows, channel,
+                       k + count * taps, position, cols)
+
+
+@kernel
+def gather_positions(out, band, table, w, samples, rows, position, cols, channels):
+    """The panel of outputs position .. position+cols-1: a run for each row of outputs in it."""
+    high, wide = band_extent(w, rows)
+    step, done = channel_step(w, samples, rows), 0
+    while done < cols:
+        line = (position + done) // w[16]
+        q = position + done - line * w[16]
+        run = min(w[16] - q, cols - done)
+        s = line // rows
+        gather_panel(out, at(band, (s * high + line - s * rows) * wide + q), table, w[7] * w[8],
+                     step, channels, done, run)
+        done += run
+
+
+@kernel
+def conv_tiles(w, r, like, zeros, tile, panel, group, first, samples, row, rows, channel, k,
+               position, cols):
+    """All tiles of a group's filters over one panel: a k block is added, the last one applies the
+    floor.
+    """
+    filters, width, room = w[6], 2 * lanes(like), packed_rows(like)
+    image, taps = rows * w[16], w[7] * w[8]
+    begin = 0 if channel == 0 else w[29] + channel * taps
+    depth = w[29] + w[3] * taps
+    floor = scalar(like, r[0]) if begin + k >= depth else scalar(like, -np.inf)
+    s = position // image
+    direct = w[27] == 1 and w[26] == w[16] and position + cols <= (s + 1) * image
+    place = (first + s) * w[24] + row * w[26] + position - s * image
+    tiles = tiles_of(filters, like)
+    for number in range(tiles):
+        i = cut(filters, tiles, number)
+        count = cut(filters, tiles, number + 1) - i
+        a = at(pointer(w[28], like), ((group * tiles + number) * depth + begin) * room)
+        y = at(pointer(w[23], like), (group * filters + i) * w[25])
+        c, c_step = tile, width
+        if direct:
+            c, c_step = at(y, place), w[25]
+        start, start_step = c, c_step
+        if channel == 0:
+            start, start_step = zeros, 0
+        elif not direct:
+            exchange_tile(tile, y, w, first, row, rows, position, cols, count, True)
+        tile_product(c, c_step, a, 1, room, panel, width, k, start, start_step, floor, count, cols,
+                     c, c, c, c_step)
+        if not direct:
+            exchange_tile(tile, y, w, first, row, rows, position, cols, count, False)
+
+
+INSTRUCTIONS = ((CONV_PACK, run_conv_pack), (CONV, run_conv))

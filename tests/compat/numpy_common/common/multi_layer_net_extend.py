@@ -1,0 +1,1 @@
+from fastbp.benchmark._peers._numpy_dlfs_training import *
