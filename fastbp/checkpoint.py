@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import secrets
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -41,6 +42,11 @@ RECORD = "fastbp.training"
 _PLACEHOLDER = "0" * 64
 _LONGEST_HEADER = 100_000_000  # the format's own limit
 _BLOCK = 1 << 20
+# Names of NumPy's dtypes in the format.
+_DTYPES = {
+    "b1": "BOOL", "u1": "U8", "i1": "I8", "u2": "U16", "i2": "I16", "f2": "F16", "u4": "U32",
+    "i4": "I32", "f4": "F32", "u8": "U64", "i8": "I64", "f8": "F64",
+}  # fmt: skip
 
 
 def save(
@@ -66,24 +72,47 @@ def save(
 
 
 def encode(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
-           ) -> tuple[bytes | memoryview, ...]:
-    """The content of the file that `save` writes, in pieces."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save as to_bytes
+           ) -> list[bytes | memoryview]:
+    """The content of the file that `save` writes, in pieces: the header, then each array.
 
-    plain = {name: _contiguous(array) for name, array in arrays.items()}
+    Contiguous arrays are not copied: a checkpoint of any size needs next to no memory.
+    """
     texts = {**(metadata or {}), WRITER: _VERSION, DIGEST: _PLACEHOLDER}
+    # By falling size of elements, so that each array is aligned in the file.
+    plain = sorted(((name, _contiguous(array)) for name, array in arrays.items()),
+                   key=lambda entry: (-entry[1].itemsize, entry[0]))
+    header = _encode_header(plain, texts)
+    pieces = [array.reshape(-1).view(np.uint8).data for _, array in plain if array.size]
+    state = hashlib.sha256(header)
+    for piece in pieces:
+        state.update(piece)
+    place = _digest_place(header)
+    digest = state.hexdigest().encode()
+    return [header[:place] + digest + header[place + len(digest) :], *pieces]
+
+
+def _encode_header(arrays: Sequence[tuple[str, np.ndarray]], texts: Mapping[str, str]) -> bytes:
+    """Its size and the JSON of names, dtypes, shapes and places, filled up to whole words."""
+    entries: dict[str, Any] = {"__metadata__": texts}
+    end = 0
     try:
-        data = to_bytes(plain, metadata=texts)
-    except (SafetensorError, KeyError, TypeError) as error:
-        kinds = sorted({str(array.dtype) for array in plain.values()})
+        for name, array in arrays:
+            if name in entries:
+                raise KeyError(name)
+            begin, end = end, end + array.nbytes
+            entries[name] = {"dtype": _DTYPES[array.dtype.str[1:]], "shape": array.shape,
+                             "data_offsets": [begin, end]}
+        if not all(isinstance(text, str) for text in (*texts, *texts.values())):
+            raise TypeError("metadata that is no text")
+        text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    except (KeyError, TypeError, ValueError) as error:
+        kinds = sorted({str(array.dtype) for _, array in arrays})
         raise CheckpointError(
             f"arrays of {', '.join(kinds)} and metadata cannot be stored ({error})",
             "numeric arrays and texts",
         ) from error
-    place = _digest_place(data[: 8 + int.from_bytes(data[:8], "little")])
-    digest, whole = hashlib.sha256(data).hexdigest().encode(), memoryview(data)
-    return whole[:place], digest, whole[place + len(digest) :]
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def load(path: StrPath) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -150,9 +179,9 @@ def _digest(stream: BinaryIO, header: bytes, place: int) -> str:
 
 
 def _contiguous(array: np.ndarray) -> np.ndarray:
-    """C order and this machine's byte order; a scalar keeps its shape ()."""
+    """C order and the file's byte order; a scalar keeps its shape ()."""
     plain = np.asarray(array)
-    plain = plain.astype(plain.dtype.newbyteorder("="), copy=False)
+    plain = plain.astype(plain.dtype.newbyteorder("<"), copy=False)
     return np.ascontiguousarray(plain).reshape(plain.shape)
 
 

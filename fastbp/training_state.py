@@ -23,7 +23,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import platform
+import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def capture(fit: Fit) -> tuple[Arrays, dict[str, str]]:
         "schedule": trainer.schedule.state(), "callbacks": _capture_callbacks(fit.hooks, arrays),
         "configuration": _configuration(fit),
         "versions": {"fastbp": __version__, "numpy": np.__version__,
-                     "python": platform.python_version()},
+                     "python": sys.version.split()[0]},
     }
     try:
         text = json.dumps(record)

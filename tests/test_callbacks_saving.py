@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 import time
 
 import numpy as np
@@ -115,6 +116,21 @@ def test_going_on_in_another_folder(tmp_path):
     fit(Checkpoint(tmp_path / "new"), resume=tmp_path / "old")
     assert steps_in(tmp_path / "new") == [40, 30]
     assert steps_in(tmp_path / "old") == [25, 20]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="nobody is kept out there")
+def test_one_training_at_a_time_in_a_folder(tmp_path):
+    class Intrude(callbacks.Callback):
+        def on_epoch_end(self, trainer, row):
+            with pytest.raises(fastbp.ConcurrencyError, match="another training is under way"):
+                fit(Checkpoint(tmp_path, overwrite=True))
+            intruded.append(row["epoch"])
+
+    intruded = []
+    fit(Intrude(), Checkpoint(tmp_path))
+    assert intruded == [1, 2, 3, 4]
+    assert steps_in(tmp_path) == [40, 30]
+    fit(Checkpoint(tmp_path, overwrite=True))  # the lock is gone
 
 
 def test_what_a_killed_process_was_writing_goes(tmp_path):

@@ -51,9 +51,34 @@ def test_every_stride_and_dtype_comes_back(path):
 
 
 def test_other_readers_understand_it(path):
-    checkpoint.save(path, {"w": BASE[:, 1:]})
-    assert np.array_equal(load_file(path)["w"], BASE[:, 1:])
-    assert checkpoint.load(path)[1] == {}
+    kinds = [np.dtype(kind) for kind in "?bBhHiIlLefd"]
+    arrays = {f"a{kind}": np.arange(5).astype(kind) for kind in kinds} | {"w": BASE[:, 1:]}
+    checkpoint.save(path, arrays, {"text": 'größe "\\ \n'})
+    found = load_file(path)
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert found[name].dtype == array.dtype
+        assert np.array_equal(found[name], array)
+    with safe_open(path, framework="numpy") as file:
+        assert file.metadata()["text"] == 'größe "\\ \n'
+    assert checkpoint.load(path)[1] == {"text": 'größe "\\ \n'}
+
+
+def test_a_text_that_looks_like_the_checksum_is_a_text(path):
+    text = f'{{"{checkpoint.DIGEST}":"{"0" * 64}"}}'
+    checkpoint.save(path, {"w": BASE}, {"a": text, "z": text})
+    assert checkpoint.load(path)[1] == {"a": text, "z": text}
+
+
+def test_saving_copies_nothing(path):
+    arrays = {"a": np.ones(1 << 20), "b": np.ones((1 << 10, 1 << 10), np.float32)}
+    checkpoint.save(path, arrays)
+    tracemalloc.start()
+    try:
+        checkpoint.save(path, arrays)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 18
+    finally:
+        tracemalloc.stop()
 
 
 def test_nothing_is_left_beside_it_and_permissions_follow_the_umask(path):
@@ -94,7 +119,7 @@ def test_order_is_write_sync_rename_sync(path, monkeypatch):
 
 
 CALLS = ("open", "write", "fsync", "close", "replace")
-BEFORE_COMMIT = 7  # open, three pieces, fsync, close, replace
+BEFORE_COMMIT = 6  # open, header, array, fsync, close, replace
 
 
 def fail_at(monkeypatch, number):
@@ -142,7 +167,7 @@ def test_whichever_call_fails_there_is_a_whole_file(path, monkeypatch):
             assert np.array_equal(checkpoint.load(path)[0]["w"], BASE + 1)
         if len(made) < number:
             break
-    assert made == ["open", *["write"] * 3, "fsync", "close", "replace", "open", "fsync", "close"]
+    assert made == ["open", "write", "write", "fsync", "close", "replace", "open", "fsync", "close"]
     assert committed == 3
 
 
@@ -316,7 +341,9 @@ def test_a_folder_is_refused(path):
 
 @pytest.mark.parametrize(
     ("arrays", "metadata"),
-    [({"o": np.array([object()])}, {}), ({"s": np.array(["text"])}, {}), ({"w": BASE}, {"n": 3})],
+    [({"o": np.array([object()])}, {}), ({"s": np.array(["text"])}, {}), ({"w": BASE}, {"n": 3}),
+     ({"w": BASE}, {3: "n"}), ({"w": BASE}, {"n": "\ud800"}), ({"c": np.zeros(2, complex)}, {}),
+     ({"__metadata__": BASE}, {})],
 )
 def test_what_has_no_place_in_the_format(path, arrays, metadata):
     with pytest.raises(CheckpointError, match=r"cannot be stored .*; wanted numeric arrays"):

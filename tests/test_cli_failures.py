@@ -43,6 +43,9 @@ def test_signals_keep_the_model_so_far(number, status, folder):
     assert "Traceback" not in err
     assert "test accuracy" in out
     fastbp.load("run/model.safetensors")
+    assert not _files.is_finished(folder / "run")
+    (saved,) = (folder / "run" / "checkpoints").iterdir()
+    fastbp.load(saved)
 
 
 def test_a_write_that_fails_leaves_the_old_file(folder):

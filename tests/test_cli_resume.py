@@ -180,6 +180,25 @@ def test_sigusr1_before_training_is_harmless(capsys, monkeypatch):
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
+def test_two_processes_do_not_train_in_one_folder(capsys, monkeypatch):
+    """The second is refused before it takes anything away."""
+    statuses, seen = [], []
+
+    def ready(dtype):
+        if not statuses:
+            statuses.append(None)
+            Path("run/metrics.jsonl").write_text("first")
+            statuses[0] = main([*RUN, "--out", "run", "--resume"])
+            seen.append(Path("run/metrics.jsonl").read_text())
+        return 0.0
+
+    monkeypatch.setattr(train, "make_ready", ready)
+    assert main([*RUN, "--out", "run"]) == 0
+    assert statuses == [2]
+    assert seen == ["first"]
+    assert "run: another training is under way there; wanted a folder" in capsys.readouterr().err
+
+
 def test_a_new_run_leaves_no_old_checkpoints(capsys, monkeypatch):
     """Also where it ends before it has any of its own."""
     succeeds(capsys, *RUN, "--out", "run", "--checkpoint-every", "5epochs")

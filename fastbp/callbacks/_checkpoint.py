@@ -14,6 +14,7 @@ import numpy as np
 from fastbp import checkpoint, training_state
 from fastbp._errors import ArgumentError
 from fastbp.callbacks._base import Callback, Steps
+from fastbp.callbacks._lock import FolderLock
 from fastbp.callbacks._stopping import larger_wins
 from fastbp.history import Row
 from fastbp.schedules import is_better, monitored
@@ -65,14 +66,26 @@ class Checkpoint(Callback):
         self.best: float | None = None
         self.saved: Path | None = None
         self._last_time = 0.0
+        self._lock = FolderLock()
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Make the folder ready; take away what a killed process was writing.
 
         Raises:
             ArgumentError: the folder holds another training's files (see `overwrite`).
+            ConcurrencyError: another training is under way there.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock.take(self.folder)
+        try:
+            self._clear(trainer)
+        except BaseException:
+            self._lock.release()
+            raise
+        self.best, self.saved, self._last_time = None, None, time.monotonic()
+        self._plan_next(trainer)
+
+    def _clear(self, trainer: Any) -> None:
         source = trainer.current.resumed_from
         if source is not None and source.parent.resolve() == self.folder.resolve():
             # Files of later steps are damaged, or the user went back behind them.
@@ -86,8 +99,6 @@ class Checkpoint(Callback):
         else:
             self._remove([*self._files(), *self.folder.glob(BEST)])
         self._remove(self.folder.glob(f".*{checkpoint.PART}"))
-        self.best, self.saved, self._last_time = None, None, time.monotonic()
-        self._plan_next(trainer)
 
     def on_steps(self, trainer: Any, steps: Steps) -> None:
         """Save where one is due or asked for."""
@@ -114,7 +125,8 @@ class Checkpoint(Callback):
         self._save(trainer)
 
     def on_fit_end(self, trainer: Any) -> None:
-        """Leave no empty folder."""
+        """Leave no empty folder, and let others in."""
+        self._lock.release()
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 

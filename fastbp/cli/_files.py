@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from fastbp import checkpoint
 from fastbp._errors import ArgumentError
+from fastbp.callbacks._lock import FolderLock
 from fastbp.training_state import files as checkpoint_files
 
 MODEL, METRICS, METRICS_CSV, CONFIG, RESULT, CURVES = (
@@ -61,8 +63,9 @@ def is_finished(folder: Path) -> bool:
     return bool(read_json(folder / RESULT).get("finished"))
 
 
-def make_run_folder(out: str | None, name: str, *, resume: bool) -> Path:
-    """Create the run folder and take away what an earlier run left in it.
+@contextlib.contextmanager
+def run_folder(out: str | None, name: str, *, resume: bool) -> Iterator[Path]:
+    """Create the run folder, take away what an earlier run left in it, and keep others out.
 
     Arguments:
         out: the folder asked for, or None: a new one, runs/<name>-<timestamp>.
@@ -70,25 +73,36 @@ def make_run_folder(out: str | None, name: str, *, resume: bool) -> Path:
 
     Raises:
         ArgumentError: it cannot be created, or holds an unfinished training that would be lost.
+        ConcurrencyError: another process trains there.
     """
-    folder = Path(out) if out is not None else _fresh(name)
-    unfinished = bool(checkpoint_files(folder / CHECKPOINTS)) and not is_finished(folder)
+    folder, lock = Path(out) if out is not None else _fresh(name), FolderLock()
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.take(folder)
+            _clear(folder, resume)
+        except OSError as error:
+            raise ArgumentError(f"--out {folder}: cannot be used as a folder ({error.strerror})",
+                                "a folder that can be created or written") from None
+        yield folder
+    finally:
+        lock.release()
+
+
+def _clear(folder: Path, resume: bool) -> None:
+    """Take away what an earlier run left, but for what is to be resumed."""
+    checkpoints = checkpoint_files(folder / CHECKPOINTS)
+    unfinished = bool(checkpoints) and not is_finished(folder)
     if unfinished and not resume:
         raise ArgumentError(f"--out {folder}: holds an unfinished training",
                             "--resume to go on with it, or another folder",
                             f"remove {folder / CHECKPOINTS} to begin anew")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not unfinished:
-            # Checkpoints go first: without a result they would be those of an unfinished run.
-            old = [folder / file for file in (MODEL, METRICS, METRICS_CSV, CONFIG, RESULT, CURVES)]
-            for file in (*checkpoint_files(folder / CHECKPOINTS), *old,
-                         *(folder / EVENTS).glob("events.out.tfevents.*")):
-                file.unlink(missing_ok=True)
-    except OSError as error:
-        raise ArgumentError(f"--out {folder}: cannot be used as a folder ({error.strerror})",
-                            "a folder that can be created or written") from None
-    return folder
+    if unfinished:
+        return
+    # Checkpoints go first: without a result they would be those of an unfinished run.
+    old = [folder / file for file in (MODEL, METRICS, METRICS_CSV, CONFIG, RESULT, CURVES)]
+    for file in (*checkpoints, *old, *(folder / EVENTS).glob("events.out.tfevents.*")):
+        file.unlink(missing_ok=True)
 
 
 def _fresh(name: str) -> Path:

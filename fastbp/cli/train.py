@@ -100,12 +100,17 @@ def _train(options: Namespace) -> int:
     network = build_network(options, sources.preparation)
     network.metadata = sources.preparation.to_metadata()
     trainer = build_trainer(options, network)
-    folder = _files.make_run_folder(options.out, sources.name, resume=options.resume)
+    with _files.run_folder(options.out, sources.name, resume=options.resume) as folder:
+        return _train_in(folder, options, sources, trainer, start)
+
+
+def _train_in(folder: Path, options: Namespace, sources: Sources, trainer: Any,
+              start: float) -> int:
     print(f"data     {sources.describe()}")
     print(f"network  {_shape(options, sources)}, {options.dtype}, {thread_count()} threads",
           flush=True)
     if options.verbose:
-        print(network.summary())
+        print(trainer.network.summary())
     seconds = make_ready(options.dtype)
     if seconds > _WORTH_TELLING:
         print(f"kernels  compiled in {seconds:.1f} s", flush=True)

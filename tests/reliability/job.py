@@ -1,11 +1,13 @@
-"""A job as a scheduler starts it: python job.py FOLDER EPOCHS [LIMIT].
+"""A job as a scheduler starts it: python job.py FOLDER EPOCHS LIMIT CPU.
 
-Trains on files mapped into memory, saves in the middle of epochs, goes on where it was. With LIMIT
-no file may be longer than so many bytes, as on a full disk. Leaves FOLDER/outcome at its end.
+Trains on files mapped into memory, saves in the middle of epochs, goes on where it was. No file may
+be longer than LIMIT bytes, as on a full disk (0: any may), and only that CPU is used (-1: all are).
+Leaves FOLDER/outcome at its end.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from pathlib import Path
@@ -34,7 +36,9 @@ def write_data(folder: Path) -> None:
     np.save(folder / "y.npy", x[:, :CLASSES].argmax(axis=1))
 
 
-def main(folder: Path, epochs: int, limit: int = 0) -> int:
+def main(folder: Path, epochs: int, limit: int, cpu: int) -> int:
+    if cpu >= 0:
+        os.sched_setaffinity(0, {cpu})
     x = np.load(folder / "x.npy", mmap_mode="r")
     y = np.load(folder / "y.npy", mmap_mode="r")
     network = fastbp.Sequential(
@@ -47,7 +51,7 @@ def main(folder: Path, epochs: int, limit: int = 0) -> int:
         history = trainer.fit(
             x, y, epochs=epochs, batch_size=BATCH, resume=folder / "saved",
             callbacks=[Begun(), JSONLogger(folder / "log.jsonl"), signals,
-                       Checkpoint(folder / "saved", every_steps=110, every_epochs=None)])
+                       Checkpoint(folder / "saved", every_steps=210, every_epochs=None)])
     if trainer.finished:
         (folder / "outcome").write_text(repr(outcome(trainer, history)))
         return 0

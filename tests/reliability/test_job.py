@@ -34,16 +34,15 @@ class Job:
         folder.mkdir()
         job.write_data(folder)
 
-    def start(self, *arguments: object, cpu: int | None = None) -> subprocess.Popen[str]:
-        pin = None if cpu is None else (lambda: os.sched_setaffinity(0, {cpu}))
-        command = [sys.executable, str(HERE / "job.py"), str(self.folder), str(self.epochs)]
-        return subprocess.Popen([*command, *map(str, arguments)], text=True, env=ENVIRONMENT,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                preexec_fn=pin)  # noqa: PLW1509 - no threads here
+    def start(self, *, limit: int = 0, cpu: int = -1) -> subprocess.Popen[str]:
+        numbers = map(str, (self.epochs, limit, cpu))
+        command = [sys.executable, str(HERE / "job.py"), str(self.folder), *numbers]
+        return subprocess.Popen(command, text=True, env=ENVIRONMENT, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
 
     def finish(self) -> str:
         with self.start() as process:
-            _, err = process.communicate(timeout=120)
+            _, err = process.communicate(timeout=900)
         assert process.returncode == 0, err
         return (self.folder / "outcome").read_text()
 
@@ -64,7 +63,7 @@ def wait_for_training(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline() == "begun\n", process.stderr and process.stderr.read()
 
 
-def kill(running: Job, rng: random.Random, cpu: int | None) -> None:
+def kill(running: Job, rng: random.Random, cpu: int) -> None:
     with running.start(cpu=cpu) as process:
         if rng.random() < 0.8:
             wait_for_training(process)
@@ -78,7 +77,7 @@ def kill(running: Job, rng: random.Random, cpu: int | None) -> None:
 
 def run_out_of_disk(running: Job) -> None:
     before = running.steps
-    with running.start(100_000) as process:
+    with running.start(limit=100_000) as process:
         _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "OSError: [Errno 27] File too large" in err
@@ -106,7 +105,7 @@ def test_a_job_that_is_killed_ends_with_the_bits_of_an_undisturbed_one(tmp_path,
     expected = Job(tmp_path / "undisturbed", epochs).finish()
     running = Job(tmp_path / "killed", epochs)
     for number in range(kills):
-        kill(running, rng, cpus[number % len(cpus)] if number % 2 else None)
+        kill(running, rng, cpus[number % len(cpus)] if number % 2 else -1)
         if number == 10:
             run_out_of_disk(running)
         if number == 15:
