@@ -50,7 +50,8 @@ def network(**settings):
     return Sequential([
         Conv2D(2, 6, 3, padding=1, activation="tanh"), SpatialBatchNorm(6), MaxPool2D(2),
         Conv2D(6, 8, 2, stride=(1, 2), groups=2), Tanh(), GroupNorm(4, 8),
-        AvgPool2D((2, 1), stride=1), Flatten(), Affine(32, 5), Tanh(), Affine(5, 3)], input_shape=(2, 8, 9), **settings)
+        AvgPool2D((2, 1), stride=1), Flatten(), Affine(32, 5), Tanh(), Affine(5, 3)],
+        input_shape=(2, 8, 9), **settings)
 
 
 def test_gradients_through_a_network(rng):

@@ -161,20 +161,22 @@ def run_task(code, reals, row, task, step, slot, like):
     elif op == 27:
         conv.run_conv(w, r, task, step, slot, like)
     elif op == 28:
-        conv_weights.run_conv_dw(w, r, task, step, slot, like)
+        conv.run_conv_fold(w, r, task, step, slot, like)
     elif op == 29:
-        conv_weights.run_conv_merge(w, r, task, step, slot, like)
+        conv_weights.run_conv_dw(w, r, task, step, slot, like)
     elif op == 30:
-        pool.run_pool(w, r, task, step, slot, like)
+        conv_weights.run_conv_merge(w, r, task, step, slot, like)
     elif op == 31:
-        pool.run_pool_gradient(w, r, task, step, slot, like)
+        pool.run_pool(w, r, task, step, slot, like)
     elif op == 32:
-        planes.run_plane_moments(w, r, task, step, slot, like)
+        pool.run_pool_gradient(w, r, task, step, slot, like)
     elif op == 33:
-        planes.run_plane_normalize(w, r, task, step, slot, like)
+        planes.run_plane_moments(w, r, task, step, slot, like)
     elif op == 34:
-        planes.run_plane_sums(w, r, task, step, slot, like)
+        planes.run_plane_normalize(w, r, task, step, slot, like)
     elif op == 35:
+        planes.run_plane_sums(w, r, task, step, slot, like)
+    elif op == 36:
         planes.run_plane_dx(w, r, task, step, slot, like)
 
 
