@@ -74,7 +74,7 @@ def average_pool(y, band, table, taps, counts, count):
         total = load(band, table[0] + i, n)
         for t in range(1, taps):
             total = total + load(band, table[t] + i, n)
-        store(y, i, total / load(counts, i, n), n)
+        store(y, i, total / load(counts, i, None), n)
 
 
 @kernel
@@ -82,7 +82,7 @@ def average_pool_gradient(band, dy, table, taps, counts, count):
     """band[table[t] + i] += dy[i] / counts[i]; i < count, taps in order."""
     for i in range(0, count, lanes(dy)):
         n = count - i
-        share = load(dy, i, n) / load(counts, i, n)
+        share = load(dy, i, n) / load(counts, i, None)
         for t in range(taps):
             store(band, table[t] + i, load(band, table[t] + i, n) + share, n)
 
@@ -95,7 +95,8 @@ def elements_inside(position, kernel, border, size):
 
 @kernel
 def fill_counts(counts, w, row):
-    """counts[q] = elements that the window of output (row, q) divides by."""
+    """counts[q] = elements that the window of output (row, q) is divided by; 1 behind the last."""
+    fill(counts, (w[16] + lanes(counts) - 1) // lanes(counts) * lanes(counts), 1.0)
     down = w[7] if w[28] == AVERAGE else elements_inside(row * w[9], w[7], w[11], w[4])
     for q in range(w[16]):
         across = w[8] if w[28] == AVERAGE else elements_inside(q * w[10], w[8], w[12], w[5])
