@@ -203,7 +203,7 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
                 incremental=incremental).run()
             self._take_weights(model)
             tasks.fit_ends(self._reconstruction(model))
-        self._kept = getattr(self, "_kept", None) or Kept()
+        self._kept = Kept()
         if incremental and not self.dropout:  # masks depend on the call's seed
             self._kept.put(key, batches)
 
