@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbp._errors import ArgumentError
 from fastbp.sklearn import _parameters as parameters
-from fastbp.sklearn._batches import Batches
+from fastbp.sklearn._batches import Batches, Settings
 from fastbp.sklearn._callbacks import TaskTree, Trainer, hooks_of
 from fastbp.sklearn._compat import (
     CallbackSupport,
@@ -24,6 +24,7 @@ from fastbp.sklearn._compat import (
 )
 from fastbp.sklearn._data import Samples
 from fastbp.sklearn._fit import Fit
+from fastbp.sklearn._kept import Kept
 from fastbp.sklearn._lbfgs import Objective, minimize
 from fastbp.sklearn._losses import Criterion, activate
 from fastbp.sklearn._network import Model, draw_weights
@@ -43,6 +44,8 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
     """A multilayer perceptron with scikit-learn's interface."""
 
     _is_classifier = False
+    _predictor: Predictor
+    _kept: Kept
 
     # ---- what the two kinds of estimators answer -----------------------------------------------
 
@@ -139,16 +142,21 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         names = parameters.hidden_activations(self, len(units) - 2)
         model = Model(units, names, dtype=dtype, dropout=self.dropout, batch_norm=self.batch_norm,
                       seed=seed)
-        model.load(self.coefs_, self.intercepts_, getattr(self, "batch_norm_", None))
+        self._load(model)
         return model
+
+    def _load(self, model: Model) -> None:
+        """The estimator's weights become the model's."""
+        model.load(self.coefs_, self.intercepts_, getattr(self, "batch_norm_", None))
 
     def _take_weights(self, model: Model) -> None:
         """The model's weights become the estimator's."""
         if not model.is_finite():
             raise ValueError(NOT_FINITE)
+        known = getattr(self, "_predictor", None)
         for name, value in self._reconstruction(model)().items():
             setattr(self, name, value)
-        self._predictor = Predictor()
+        self._predictor = known or self._predictor
 
     def _reconstruction(self, model: Model) -> Callable[[], dict[str, Any]]:
         """What makes a copy of the estimator ready to predict with the model's weights."""
@@ -177,32 +185,48 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
             raise ValueError("partial_fit does not support early_stopping=True")
         dtype = self.coefs_[0].dtype
         seed = self._random_state.randint(2**31 - 1) if self.dropout else 0
-        model = self._model(dtype, seed)
-        solver = self._solver(model, incremental)
         rows, validation = self._hold_out(X, y, weights, dtype, held_out)
         samples = Samples(X, self._as_target(y, dtype, training=True), weights)
-        batches = Batches(
-            model, solver, self._criterion(dtype, training=True), samples, rows,
-            self._batch_size(len(samples) if rows is None else len(rows)),
-            clip_norm=self.gradient_clip, n_threads=self.n_threads)
         rng = self._random_state
         if self.rng == "fast":
             rng = np.random.Generator(np.random.PCG64(rng.randint(2**31 - 1)))
         self._continue_curves(validation is not None)
-        Fit(self, batches, rng, validation=validation, schedule=copy.deepcopy(self.schedule),
-            trainer=Trainer(model.network, self.max_iter, hooks_of(self)), tasks=tasks,
-            incremental=incremental).run()
-        self._take_weights(model)
-        tasks.fit_ends(self._reconstruction(model))
+        settings = Settings(self._criterion(dtype, training=True),
+                            self._batch_size(len(samples) if rows is None else len(rows)),
+                            self.gradient_clip)
+        key, batches = self._batches(samples, rows, settings, seed, incremental)
+        self._optimizer = batches.solver
+        model = batches.model
+        with batches.solver.unchanged_on_failure():
+            Fit(self, batches, rng, validation=validation, schedule=copy.deepcopy(self.schedule),
+                trainer=Trainer(model.network, self.max_iter, hooks_of(self)), tasks=tasks,
+                incremental=incremental).run()
+            self._take_weights(model)
+            tasks.fit_ends(self._reconstruction(model))
+        self._kept = Kept()
+        if incremental and not self.dropout:  # masks depend on the call's seed
+            self._kept.put(key, batches)
 
-    def _solver(self, model: Model, incremental: bool) -> Solver:
-        """A new solver, or a copy of the one to go on with."""
-        kept: Solver | None = getattr(self, "_optimizer", None)
-        keeps = incremental or self.warm_start == "full"
-        solver = copy.copy(kept) if keeps and kept is not None else solver_of(self)
+    def _batches(self, samples: Samples, rows: np.ndarray | None, settings: Settings, seed: int,
+                 incremental: bool) -> tuple[tuple[Any, ...], Batches]:
+        """(what the programs depend on, programs with the estimator's weights and solver)."""
+        known: Solver | None = getattr(self, "_optimizer", None)
+        goes_on = known is not None and (incremental or self.warm_start == "full")
+        solver = copy.copy(known) if goes_on and known is not None else solver_of(self)
+        if solver.decays:
+            solver.hyper = {**solver.hyper, "weight_decay": self.alpha}
+        names = parameters.hidden_activations(self, len(self.coefs_) - 1)
+        key = (settings, len(samples), [coef.shape for coef in self.coefs_], names,
+               self.coefs_[0].dtype, self.batch_norm, solver.hyper, self.shuffle,
+               samples.weights is None)
+        kept = self._kept.take(key, known) if incremental and hasattr(self, "_kept") else None
+        if kept is not None:
+            self._load(kept.model)
+            kept.renew(samples, self.n_threads)
+            return key, kept
+        model = self._model(self.coefs_[0].dtype, seed)
         solver.attach(model.network.layout.size, model.network.dtype)
-        self._optimizer = solver
-        return solver
+        return key, Batches(model, solver, settings, samples, rows, n_threads=self.n_threads)
 
     def _batch_size(self, rows: int) -> int:
         if self.batch_size == "auto":

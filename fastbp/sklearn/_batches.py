@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,28 +22,39 @@ CHUNK_STEPS = 1024
 CHUNK_SECONDS = 0.05
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What training programs are made for.
+
+    criterion: the loss. batch_size: from 1 to the number of samples. clip_norm: see
+    `fastbp.Trainer`.
+    """
+
+    criterion: Criterion
+    batch_size: int
+    clip_norm: float | None
+
+
 class Batches:
     """The training programs of a fit.
 
     Arguments:
         model, solver: their arrays are changed by `run`.
-        criterion: the loss. samples: all of them. rows: which of them, in their order before
-        shuffling (int64, or None for all). batch_size: from 1 to the number of rows.
-        clip_norm: see `fastbp.Trainer`. n_threads: see `share_of_cores`.
+        samples: all of them. rows: which of them, in their order before shuffling (int64, or
+        None for all). n_threads: see `share_of_cores`.
     """
 
-    def __init__(self, model: Model, solver: Solver, criterion: Criterion, samples: Samples,
-                 rows: np.ndarray | None, batch_size: int, *, clip_norm: float | None,
-                 n_threads: int | None) -> None:
-        self.model, self.solver, self.criterion, self.samples = model, solver, criterion, samples
-        self.rows, self.batch_size, self.n_threads = rows, batch_size, n_threads
+    def __init__(self, model: Model, solver: Solver, settings: Settings, samples: Samples,
+                 rows: np.ndarray | None, *, n_threads: int | None) -> None:
+        self.model, self.solver, self.samples = model, solver, samples
+        self.rows, self.n_threads, self._settings = rows, n_threads, settings
+        batch_size = self.batch_size = settings.batch_size
         self.count = len(samples) if rows is None else len(rows)
         self.full, self.rest = divmod(self.count, batch_size)
         self.lengths = np.full(self.full + (self.rest > 0), batch_size)
         if self.rest:
             self.lengths[-1] = self.rest
         self._order = None if rows is None else np.array(rows, np.int64)
-        self._clip_norm = clip_norm
         self._first_step = np.zeros(1, np.int64)
         self._losses = np.zeros((1, CHUNK_STEPS))
         self._chunk = 1
@@ -53,6 +65,11 @@ class Batches:
     def steps(self) -> int:
         """Steps of an epoch."""
         return len(self.lengths)
+
+    def renew(self, samples: Samples, n_threads: int | None) -> None:
+        """Go on with as many other samples."""
+        self.samples, self.n_threads = samples, n_threads
+        self._bound.clear()
 
     def set_order(self, order: np.ndarray) -> None:
         """The order of the next epochs: a permutation of the rows' numbers."""
@@ -125,13 +142,13 @@ class Batches:
         """The program for batches of this size."""
         if rows not in self._programs:
             update = self.solver.update(CHUNK_STEPS if rows == self.batch_size else 1,
-                                        self._clip_norm)
+                                        self._settings.clip_norm)
             plan = Plan(self.model.network, rows, training=True, update=update,
                         step_cell=self._first_step)
             alpha = self.solver.hyper["weight_decay"] if self.solver.decays else 0.0
             target = self.samples.source(0, 0).target
             self._programs[rows] = TrainingPlan(
-                plan, [self.criterion.loss], [target], self._losses,
+                plan, [self._settings.criterion.loss], [target], self._losses,
                 weighted=self.samples.weights is not None,
-                reduction=self.criterion.reduction(), penalty=0.5 * alpha), update
+                reduction=self._settings.criterion.reduction(), penalty=0.5 * alpha), update
         return self._programs[rows]

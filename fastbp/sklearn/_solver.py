@@ -11,6 +11,8 @@ A solver is what an estimator keeps as `_optimizer`: it survives pickling and go
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,18 @@ class Solver:
             if len(kept) == size:
                 slot[...] = kept
         self.slots = slots
+
+    @contextlib.contextmanager
+    def unchanged_on_failure(self) -> Iterator[None]:
+        """Put rate, steps and slots back where the block raises."""
+        before, slots = dict(self.__dict__), [slot.copy() for slot in self.slots]
+        try:
+            yield
+        except BaseException:
+            self.__dict__.update(before)
+            for slot, kept in zip(self.slots, slots, strict=True):
+                slot[...] = kept
+            raise
 
     def update(self, steps: int, clip_norm: float | None) -> Update:
         """What a training program of up to `steps` steps a run needs."""

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-if importlib.util.find_spec("sklearn") is None:
+if importlib.util.find_spec("sklearn") is None or (
+        tuple(map(int, importlib.metadata.version("scikit-learn").split(".")[:2])) < (1, 9)):
     collect_ignore_glob = ["test_*.py"]
-elif tuple(map(int, importlib.metadata.version("scikit-learn").split(".")[:2])) < (1, 9):
-    collect_ignore_glob = ["test_[!e]*.py", "test_errors.py"]  # its own checks are left
 
 
 @pytest.fixture(autouse=True, scope="package")

@@ -201,8 +201,11 @@ def test_time_limit_and_number_of_threads():
     x, y, _ = oracle.data("regression")
     model = regressor(max_time=0.05, max_iter=10**9, tol=0, n_iter_no_change=np.inf).fit(x, y)
     assert 1 <= model.n_iter_ < 10**6
-    one = regressor(n_threads=1).fit(x, y)
-    assert np.array_equal(one.coefs_[0], regressor().fit(x, y).coefs_[0])
+    for settings in ({}, {"solver": "lbfgs"}):
+        one = regressor(n_threads=1, **settings).fit(x, y)
+        with fastbp.threads(4, oversubscribe=True):
+            several = regressor(**settings).fit(x, y)
+        assert np.array_equal(one.coefs_[0], several.coefs_[0])
 
 
 def test_a_full_warm_start_is_one_long_fit():

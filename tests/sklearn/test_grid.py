@@ -119,3 +119,39 @@ def test_partial_fits_go_on_alike(problem, settings):
         oracle.quietly(estimator.set_params(max_iter=2).fit, x, y)
         estimator.partial_fit(x, y)
     oracle.assert_same_path(ours, theirs, x)
+
+
+def test_partial_fits_of_any_size_and_with_other_settings():
+    """Programs are kept between calls of one kind; whatever changes, the path is the same."""
+    x, y, weight = oracle.data("regression")
+    for settings in ({}, {"shuffle": False}, {"solver": "sgd", "batch_size": 32}):
+        ours, theirs = oracle.pair("regression", hidden_layer_sizes=(6,), **settings)
+        for rows, change in ((50, {}), (50, {}), (51, {}), (51, {"alpha": 10.0}), (51, {}),
+                             (51, {"activation": "tanh"}), (40, {"batch_size": 20}), (40, {}),
+                             (40, {"n_iter_no_change": 3})):  # fmt: skip
+            for estimator in (ours, theirs):
+                estimator.set_params(**change)
+                estimator.partial_fit(x[-rows:].copy(), y[-rows:].copy())
+                if rows == 51:
+                    estimator.coefs_[0][0] += 0.1
+                    estimator.predict(x)
+            oracle.assert_same_path(ours, theirs, x)
+        for estimator in (ours, theirs):
+            estimator.partial_fit(x[:40], y[:40], weight[:40]).partial_fit(x[:40], y[:40])
+        oracle.assert_same_path(ours, theirs, x)
+
+
+def test_a_failing_partial_fit_leaves_the_optimizer_as_it_was():
+    x, y, _ = oracle.data("regression")
+    ours, same = (oracle.pair("regression", hidden_layer_sizes=(6,), solver="sgd")[0]
+                  for _ in range(2))
+    for _ in range(2):
+        ours.partial_fit(x, y)
+    slots, steps = [slot.copy() for slot in ours._optimizer.slots], ours._optimizer.steps
+    with pytest.raises(ValueError, match="non-finite"):
+        ours.partial_fit(x, np.full_like(y, 1.7e308))
+    assert ours._optimizer.steps == steps
+    assert all(np.array_equal(*pair) for pair in zip(ours._optimizer.slots, slots, strict=True))
+    for _ in range(3):
+        same.partial_fit(x, y)
+    assert np.array_equal(ours.partial_fit(x, y).coefs_[0], same.coefs_[0])
