@@ -80,7 +80,8 @@ def _plain(function: Callable, like: Any, *words: int) -> int:
 
 def _compile(function: Callable, words: int, dtype: np.dtype, name: str) -> bytes:
     if sys.stderr.isatty() if _announces is None else _announces:
-        sys.stderr.write("fastbp: compiling kernels for this CPU, once, about 15 s ...\n")
+        what = "kernels" if "images" not in name else "kernels for images"
+        sys.stderr.write(f"fastbp: compiling {what} for this CPU, once, about 15 to 30 s ...\n")
         sys.stderr.flush()
     from fastbp._compiler import object_code
 

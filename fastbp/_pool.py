@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from fastbp._native import Native
 from fastbp._placement import current_cpu, leave_cpu
 from fastbp.kernels import program
 
-work = Native(program.work)
+work, work_with_images = Native(program.work), Native(program.work_with_images)
 # Threads that may take part in a program: each has scratch memory of its own (`_program.Memory`).
 MOST_THREADS = 64
 # Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
@@ -28,6 +29,24 @@ SPINS = 20_000
 # most after one stall upon another.
 ALONE_SECONDS, MOST_ALONE_SECONDS = 0.002, 0.25
 _DTYPES = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
+_doors: dict[int, tuple[Callable[..., int], int]] = {}
+
+
+def door(kind: int) -> tuple[Callable[..., int], int]:
+    """(the compiled function that runs programs of a kind, the kind that it is for).
+
+    Once the one with instructions for images is there it runs the others too: loading the smaller
+    one, or even compiling it, would be time for nothing.
+    """
+    found = _doors.get(kind)
+    if found is None:
+        dtype = _DTYPES[kind & ~program.IMAGES]
+        if kind & program.IMAGES:
+            found = _doors[kind - program.IMAGES] = work_with_images(dtype), kind
+        else:
+            found = work(dtype), kind
+        _doors[kind] = found
+    return found
 
 
 class _Worker:
@@ -35,7 +54,7 @@ class _Worker:
 
     def __init__(self, pool: Pool, slot: int) -> None:
         self.pool, self.slot = pool, slot
-        self.itemsize = 4
+        self.kind = 4
         self.asleep = True
         self.caller_cpu = -1
         self.bell = threading.Lock()
@@ -49,20 +68,20 @@ class _Worker:
             self.bell.acquire()
             leave_cpu(self.caller_cpu)
             while True:
-                help_out = work(_DTYPES[self.itemsize])
-                other = help_out(self.pool.address, self.itemsize, 1, self.slot, SPINS)
+                help_out, kind = door(self.kind)
+                other = help_out(self.pool.address, kind, 1, self.slot, SPINS)
                 if other:
-                    self.itemsize = other
+                    self.kind = other
                     continue
                 self.asleep = True
                 if control[program.JOB] & 1 == 0:
                     break
                 self.asleep = False
 
-    def wake(self, itemsize: int) -> None:
+    def wake(self, kind: int) -> None:
         """Let the worker look for a job (called by the holder of the pool)."""
         if self.asleep:
-            self.itemsize = itemsize
+            self.kind = kind
             self.asleep = False
             self.caller_cpu = current_cpu()
             self.bell.release()
@@ -98,9 +117,9 @@ class Pool:
         self.claims = allocate(count, np.int64)
         self.control[program.CLAIMS] = address_of(self.claims)
 
-    def run(self, job: int, rows: int, steps: int, dtype: np.dtype, threads: int) -> int:
+    def run(self, job: int, rows: int, steps: int, kind: int, threads: int) -> int:
         """Run a program of so many instructions with up to `threads` threads, the caller's too."""
-        run, threads = work(dtype), min(threads, self.most_threads)
+        run, threads = door(kind)[0], min(threads, self.most_threads)
         if (threads == 1 or time.perf_counter() < self.alone_until
                 or not self.busy.acquire(blocking=False)):
             return run(self.address, job, 1, 0, steps)
@@ -109,7 +128,7 @@ class Pool:
             if threads * rows > len(self.claims):
                 self._make_claims(2 * threads * rows)
             for worker in self.workers[: threads - 1]:
-                worker.wake(dtype.itemsize)
+                worker.wake(kind)
             result = run(self.address, job, threads, 0, steps)
             if self.control_words[program.STALLS]:
                 self.control_words[program.STALLS] = 0
@@ -125,17 +144,17 @@ class Pool:
 _pool = Pool()
 
 
-def run(job: int, rows: int, steps: int, dtype: np.dtype) -> bool:
-    """Run a program `steps` times; see `Program.run`.
+def run(job: int, rows: int, steps: int, kind: int) -> bool:
+    """Run a program of a kind (`kernels.program.KIND`) `steps` times; see `Program.run`.
 
     job: address of its JOB_WORDS. rows: how many instructions it has.
     """
-    return _pool.run(job, rows, steps, dtype, _runtime.thread_count()) != program.REFUSED
+    return _pool.run(job, rows, steps, kind, _runtime.thread_count()) != program.REFUSED
 
 
-def run_alone(job: int, steps: int, dtype: np.dtype) -> bool:
+def run_alone(job: int, steps: int, kind: int) -> bool:
     """`run` on the calling thread; the pool is not asked."""
-    return work(dtype)(0, job, 1, 0, steps) != program.REFUSED
+    return door(kind)[0](0, job, 1, 0, steps) != program.REFUSED
 
 
 def _renew() -> None:

@@ -13,10 +13,12 @@ from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view, is_supplie
 from fastbp.kernels._instruction import HEADER, REALS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
+    FIRST_FOR_IMAGES,
     FLUSH,
     HALTED,
-    ITEMSIZE,
+    IMAGES,
     JOB_WORDS,
+    KIND,
     LABEL_COUNT,
     LABELS,
     ROW,
@@ -161,6 +163,7 @@ class Program:
         self._kept: list[np.ndarray] = []
         self._mark = 0
         self._tickets = 0
+        self._kind = self.dtype.itemsize
         self._finished: tuple[np.ndarray, np.ndarray] | None = None
         self._job = np.zeros(JOB_WORDS, np.int64)
         self._job[FLUSH] = flush
@@ -183,6 +186,8 @@ class Program:
             raise ValueError("this program has been run; emit into a new one")
         if not overlap:
             self._mark = self._tickets
+        if instruction.number >= FIRST_FOR_IMAGES:
+            self._kind |= IMAGES
         words = [int(operands[name]) for name in instruction.words]
         self._rows.append([instruction.number, tasks, self._tickets, self._mark, *words,
                            *instruction.empty_words])
@@ -267,7 +272,7 @@ class Program:
             job = self._job
             job[TABLE], job[SCALARS] = address_of(code), address_of(reals)
             job[ROWS], job[TICKETS] = len(code), self._tickets
-            job[ITEMSIZE] = self.dtype.itemsize
+            job[KIND] = self._kind
         return self._finished
 
     def run(self, steps: int = 1, *, parallel: bool = True) -> bool:
@@ -279,5 +284,5 @@ class Program:
             self.tables()
         rows = len(self._rows)
         if parallel and self._tickets > rows:
-            return _pool.run(self._job_address, rows, steps, self.dtype)
-        return rows == 0 or _pool.run_alone(self._job_address, steps, self.dtype)
+            return _pool.run(self._job_address, rows, steps, self._kind)
+        return rows == 0 or _pool.run_alone(self._job_address, steps, self._kind)

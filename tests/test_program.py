@@ -20,11 +20,15 @@ from fastbp.kernels.reduce import FLOAT64, GATHER_LABELS
 
 
 def test_every_instruction_has_its_branch():
-    """The chain in `run_task` and the list of instructions are in the same order."""
-    source = inspect.getsource(getattr(executor.run_task, "py_func", executor.run_task))
-    branches = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.If)]
-    found = {branch.test.comparators[0].value: branch.body[0].value.func.attr
-             for branch in branches}
+    """The chains in `run_task` and the list of instructions are in the same order."""
+    found = {}
+    for chain_of in (executor.run_task, executor.run_image_task):
+        source = inspect.getsource(getattr(chain_of, "py_func", chain_of))
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.If) and isinstance(node.test.ops[0], ast.Eq):
+                number = node.test.comparators[0].value
+                assert (number >= executor.FIRST_FOR_IMAGES) == (chain_of != executor.run_task)
+                found[number] = node.body[0].value.func.attr
     expected = {number: run.__name__ for number, (_, run) in enumerate(executor.INSTRUCTIONS)}
     assert found == expected
     assert [i.number for i, _ in executor.INSTRUCTIONS] == list(expected)

@@ -72,6 +72,7 @@ INSTRUCTIONS = (
     *dropout.INSTRUCTIONS,
     *gemv.INSTRUCTIONS,
     *sparse.INSTRUCTIONS,
+    # From here on those for images: see `work_with_images`.
     *conv.INSTRUCTIONS,
     *conv_weights.INSTRUCTIONS,
     *pool.INSTRUCTIONS,
@@ -79,14 +80,18 @@ INSTRUCTIONS = (
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
+# The number of the first instruction for images.
+FIRST_FOR_IMAGES = conv.INSTRUCTIONS[0][0].number
 # Words of a job's control block; the counters have cache lines of their own.
 DONE, JOB, ACTIVE = 0, 16, 32
 PROGRAM, STEPS, THREADS, CLAIMS, STALLS = range(48, 53)
 CONTROL = 64
 # A claim word counts the claimed tasks of a run in its low bits, and the step above them.
 STEP_BIT = 32
-# Words of a program: addresses and lengths of its tables, bytes of an element.
-TABLE, SCALARS, ROWS, TICKETS, ITEMSIZE = range(5)
+# Words of a program: addresses and lengths of its tables, and its kind: bytes of an element, and
+# IMAGES more where it has instructions for images.
+TABLE, SCALARS, ROWS, TICKETS, KIND = range(5)
+IMAGES = 16
 # What must hold before a run: `LABEL_COUNT` int64 at address LABELS are in 0 .. CLASSES-1.
 LABELS, LABEL_COUNT, CLASSES = range(5, 8)
 # Not 0: subnormal numbers are taken as zero.
@@ -104,7 +109,7 @@ STALL_TICKS, STALL_TASKS = 1_500_000, 4
 
 
 @kernel
-def run_task(code, reals, row, task, step, slot, like):
+def run_task(code, reals, row, task, step, slot, like, images):
     """Piece `task` of instruction `row`: the one place that knows all instructions."""
     w = at(code, row * ROW + HEADER)
     r = at(reals, row * REALS)
@@ -167,7 +172,14 @@ def run_task(code, reals, row, task, step, slot, like):
         sparse.run_sparse_affine(w, r, task, step, slot, like)
     elif op == 28:
         sparse.run_sparse_weight(w, r, task, step, slot, like)
-    elif op == 29:
+    if images is not None:
+        run_image_task(op, w, r, task, step, slot, like)
+
+
+@kernel
+def run_image_task(op, w, r, task, step, slot, like):
+    """Piece `task` of an instruction for images."""
+    if op == 29:
         conv.run_conv_pack(w, r, task, step, slot, like)
     elif op == 30:
         conv.run_conv(w, r, task, step, slot, like)
@@ -192,7 +204,7 @@ def run_task(code, reals, row, task, step, slot, like):
 
 
 @kernel
-def run_alone(job, steps, slot, like):
+def run_alone(job, steps, slot, like, images):
     """Every task in order on this thread."""
     code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
     rows = job[ROWS]
@@ -201,11 +213,11 @@ def run_alone(job, steps, slot, like):
             if job[HALTED] != 0:
                 return
             for task in range(code[row * ROW + TASKS]):
-                run_task(code, reals, row, task, step, slot, like)
+                run_task(code, reals, row, task, step, slot, like, images)
 
 
 @kernel
-def run_shared(control, job, steps, slot, like):
+def run_shared(control, job, steps, slot, like, images):
     """Claim and run tasks until none is left; slot 0 also waits until all of them are done."""
     code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
     claims = pointer_to(control[CLAIMS], np.int64)
@@ -229,7 +241,7 @@ def run_shared(control, job, steps, slot, like):
                         halted = load_acquire(job, HALTED) != 0
                     if not halted:
                         start = ticks()
-                        run_task(code, reals, row, first + task, step, slot, like)
+                        run_task(code, reals, row, first + task, step, slot, like, images)
                         longest = max(longest, ticks() - start)
                     done += 1
                     task = claim(claims, part * rows + row, step, size)
@@ -272,15 +284,15 @@ def await_done(control, count, slot, longest):
 
 
 @kernel
-def take_part(control, job, steps, shared, slot, like):
+def take_part(control, job, steps, shared, slot, like, images):
     """This thread's part of a job, with the job's way of treating subnormal numbers."""
     before = 0
     if job[FLUSH] != 0:
         before = flush_subnormals()
     if shared:
-        run_shared(control, job, steps, slot, like)
+        run_shared(control, job, steps, slot, like, images)
     else:
-        run_alone(job, steps, slot, like)
+        run_alone(job, steps, slot, like, images)
     if job[FLUSH] != 0:
         restore_subnormals(before)
 
@@ -296,26 +308,42 @@ def are_classes(labels, count, classes):
 
 @kernel
 def work(control_address, subject, threads, slot, steps, like):
-    """The library's one compiled door: run a program, or help whoever runs one.
+    """The library's compiled door: run a program, or help whoever runs one.
 
     control_address: CONTROL words of the pool. like: any pointer of the program's dtype. slot 0
     runs the program whose JOB_WORDS are at address `subject` `steps` times on the calling thread,
     offering tasks to others if `threads` > 1; on return nobody touches the program any more.
     Returns 0, or REFUSED without having done anything where the job's labels are not classes.
-    slot > 0 helps with open jobs of elements of `subject` bytes until `steps` idle turns have
-    passed; returns the itemsize of a waiting job of another dtype, else 0.
+    slot > 0 helps with open jobs of the kind `subject` until `steps` idle turns have passed;
+    returns the kind of a waiting job that this door does not serve, else 0.
 
     One door and not two, because each would contain, compile and load every kernel.
     """
+    return serve(control_address, subject, threads, slot, steps, like, None)
+
+
+@kernel
+def work_with_images(control_address, subject, threads, slot, steps, like):
+    """`work` with the instructions for images too.
+
+    A door of its own, because compiling those takes almost as long as all others together, and
+    most networks never see an image.
+    """
+    return serve(control_address, subject, threads, slot, steps, like, 1)
+
+
+@kernel
+def serve(control_address, subject, threads, slot, steps, like, images):
+    """What both doors do; `images` is None where the instructions for images are left out."""
     control = pointer_to(control_address, np.int64)
     if slot > 0:
-        return follow(control, slot, steps, subject, like)
+        return follow(control, slot, steps, subject, like, images)
     job = pointer_to(subject, np.int64)
     if not are_classes(pointer_to(job[LABELS], np.int64), job[LABEL_COUNT], job[CLASSES]):
         return REFUSED
     job[HALTED] = 0
     if threads == 1:
-        take_part(control, job, steps, False, slot, like)
+        take_part(control, job, steps, False, slot, like, images)
         return 0
     control[DONE] = 0
     control[PROGRAM], control[STEPS], control[THREADS] = subject, steps, threads
@@ -323,7 +351,7 @@ def work(control_address, subject, threads, slot, steps, like):
     for i in range(threads * job[ROWS]):
         claims[i] = 0
     fetch_add(control, JOB, 1)  # odd: open
-    take_part(control, job, steps, True, slot, like)
+    take_part(control, job, steps, True, slot, like, images)
     fetch_add(control, JOB, 1)  # even: closed; nobody joins any more
     spins = 0
     while load_acquire(control, ACTIVE) > 0:
@@ -334,7 +362,7 @@ def work(control_address, subject, threads, slot, steps, like):
 
 
 @kernel
-def follow(control, slot, spins, itemsize, like):
+def follow(control, slot, spins, kind, like, images):
     """A worker's turn: join each open job once, leave after `spins` idle turns."""
     idle, seen = 0, 0
     while idle < spins:
@@ -347,10 +375,11 @@ def follow(control, slot, spins, itemsize, like):
         other = 0
         if load_acquire(control, JOB) == job:  # still open, so its caller waits for us
             program = pointer_to(control[PROGRAM], np.int64)
-            if program[ITEMSIZE] == itemsize:
-                take_part(control, program, control[STEPS], True, slot, like)
+            wanted = program[KIND]
+            if wanted == kind or (images is not None and wanted == kind - IMAGES):
+                take_part(control, program, control[STEPS], True, slot, like, images)
             else:
-                other = program[ITEMSIZE]
+                other = wanted
         fetch_add(control, ACTIVE, -1)
         if other != 0:
             return other

@@ -42,7 +42,7 @@ class SingleTasks:
         control[executor.PROGRAM] = address_of(self.program._job)
         control[executor.STEPS], control[executor.THREADS] = 1, threads
         control[executor.CLAIMS] = address_of(claims)
-        dtype = self.program.dtype
-        _pool.work(dtype)(address_of(control), dtype.itemsize, 1, slot, 1)
+        work, kind = _pool.door(int(self.program._job[executor.KIND]))
+        work(address_of(control), kind, 1, slot, 1)
         done = control[executor.DONE] - self.code[row, FIRST]
         assert done == 1, f"MISTRUSTED: {done} tasks of row {row} were run, not one"
