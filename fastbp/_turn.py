@@ -6,8 +6,10 @@ would have its batch trained with the first one's, or its arrays read after they
 
 from __future__ import annotations
 
+import os
 import threading
 import time
+import weakref
 from typing import Any
 
 from fastbp._errors import ConcurrencyError
@@ -31,7 +33,9 @@ class Turn:
     def __init__(self) -> None:
         lock: Any = threading.RLock()
         self.is_mine, self.take, self.release = lock._is_owned, lock.acquire, lock.release
+        self._lock = lock
         self._predicts = False
+        _turns.add(self)
 
     def __enter__(self) -> None:
         self.take()
@@ -56,3 +60,18 @@ class Turn:
             time.sleep(0)
         raise ConcurrencyError("a network that another thread is training", "one thread at a time",
                                "train a copy in each thread, or put a lock around the calls")
+
+
+_turns: weakref.WeakSet[Turn] = weakref.WeakSet()
+
+
+def _end_others() -> None:
+    """The threads that had the turn when this process was forked off are not in it."""
+    for turn in _turns:
+        if not turn.is_mine():
+            turn._lock._at_fork_reinit()
+            turn._predicts = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_others)

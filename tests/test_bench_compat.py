@@ -32,10 +32,10 @@ def case(name, contestant):
 
 
 def test_rows_come_from_the_tables_that_are_there(rows):
-    rows += [("one", tuple, int, int), ("two", tuple, int, int)]
+    rows += [("one", tuple, int, int), ("example two", tuple, int, int)]
     found = select("compat", GroupOptions())
     assert [row.path for row in found] == ["compat/example one", "compat/example two"]
-    assert found[1].spec == {"module": "example", "name": "two"}
+    assert found[1].spec == {"module": "example", "name": "example two"}
 
 
 def test_each_side_runs_its_own_function(rows):

@@ -79,6 +79,15 @@ def test_the_first_maximum_takes_the_gradient_and_nan_wins():
     assert np.array_equal(dx, [[[[0, 0, 0, 9], [7, 0, 0, 0]]]])
 
 
+def test_a_window_of_minus_infinity_belongs_to_its_first_element(rng):
+    x = np.full((1, 1, 3, 3), -np.inf, np.float32)
+    y, saved = ops.max_pool2d_forward(x, 2, stride=1, padding=1)
+    assert np.isneginf(y).all()
+    dy = reference.integers(rng, y.shape, np.float32)
+    assert ops.max_pool2d_backward(dy, saved).sum() == dy.sum()
+    assert np.array_equal(ops.max_pool2d_backward(dy, saved)[0, 0, 0, 0], dy[0, 0, :2, :2].sum())
+
+
 @pytest.mark.parametrize("kind", conditions.KINDS, ids=str)
 def test_any_kind_of_memory(kind, rng):
     x = reference.reals(rng, (3, 2, 6, 5), np.float32)

@@ -11,7 +11,7 @@ from fastbp._program import SLOT_BYTES, Operand, Program
 from fastbp._simd import machine
 from fastbp.emit._window import Axis, Pair, Plane, Window, room_of, scratch_for
 from fastbp.emit.gemm import NO_FLOOR, registers
-from fastbp.emit.reduce import emit_fill
+from fastbp.emit.reduce import BLOCK, emit_fill
 from fastbp.kernels import conv, conv_weights
 
 # A task below this many FLOPs costs more to hand out than it gains ...
@@ -24,6 +24,10 @@ K_MOST, WEIGHTS_MOST = 1024, 1 << 17
 SAMPLES_MOST = 32
 # Places that dW sums at once: with shorter sums the ends of tiles show.
 PLACES = 512
+# Up to so many channels dx is computed by way of the shares of the taps, if these are not more
+# elements than that (GFLOP/s of one core, 28 x 28, 3 x 3, F = 32: C = 8 55 -> 64, 16 71 -> 73,
+# 32 91 -> 80; 5 x 5, C = 16: 87 -> 103).
+FEW_CHANNELS, SHARES_MOST = 16, 1 << 24
 # Elements that all partial dW take at most.
 PARTIALS_MOST = 1 << 23
 
@@ -76,8 +80,12 @@ def emit_conv2d_forward(program: Program, y: Operand, x: Operand, w: Operand, bi
 
 
 def _emit_pack(program: Program, plane: Plane, w: int, bias: int,
-               steps: tuple[int, int, int, int, int], *, overlap: bool = False) -> int:
-    """Address of W in packed tiles. steps: between filters, groups, channels, tap rows, taps."""
+               steps: tuple[int, int, int, int, int], *, inner: tuple[int, int] = (1, 0),
+               overlap: bool = False) -> int:
+    """Address of W in packed tiles. steps: between filters, groups, channels, tap rows, taps.
+
+    inner: so many filters, at such a step, are one of those.
+    """
     height, width = registers(program.dtype.itemsize)
     room = -(-height // (width // 2)) * (width // 2)
     tiles = -(-plane.filters // height)
@@ -87,7 +95,8 @@ def _emit_pack(program: Program, plane: Plane, w: int, bias: int,
     program.emit(conv.CONV_PACK, tasks=plane.groups * tiles, overlap=overlap, out=out, w=w,
                  row_step=row, group_step=group, channel_step=channel, tap_row_step=tap_row,
                  tap_col_step=tap_col, filters=plane.filters, channels=plane.channels,
-                 kernel_h=plane.down.kernel, kernel_w=plane.across.kernel, tiles=tiles, bias=bias)
+                 kernel_h=plane.down.kernel, kernel_w=plane.across.kernel, tiles=tiles, bias=bias,
+                 inner=inner[0], inner_step=inner[1])
     return out
 
 
@@ -142,26 +151,63 @@ def emit_conv2d_dx(program: Program, dx: Operand, dy: Operand, w: Operand, shape
     if dx.rows == 0 or dx.cols == 0:
         return
     plane = _plane(shape, dx.rows)
-    itemsize, (kernel_h, kernel_w) = program.dtype.itemsize, shape.window.size
-    parts = [(a, b) for a in _phases(plane.down) for b in _phases(plane.across)]
+    shares = plane.samples * shape.channels * plane.across.kernel * shape.height * shape.out[1]
+    if plane.channels <= FEW_CHANNELS and plane.across.kernel > 1 and shares <= SHARES_MOST:
+        _emit_folded_dx(program, plane, dx, dy, w, shape, shares)
+        return
+    steps = (dx.row_step, shape.height * shape.width, shape.width, 1)
+    _emit_phases(program, plane, _phases(plane.across), dx.address, steps, dy, w)
+
+
+def _emit_folded_dx(program: Program, plane: Plane, dx: Operand, dy: Operand, w: Operand,
+                    shape: Conv, count: int) -> None:
+    """dx by way of the shares of every tap of a window's row: C*WW filters of height HH."""
+    across, ow = plane.across, shape.out[1]
+    shares = program.workspace(count)
+    alone = Axis(ow, 1, 1, 0, 1, ow)
+    image = shape.height * ow
+    _emit_phases(program, plane, [(0, _Phase(alone, 0, 1))], shares,
+                 (shape.channels * across.kernel * image, image, ow, 1), dy, w,
+                 inner=across.kernel)
+    planes = max(1, BLOCK // (across.kernel * image))
+    program.emit(conv.CONV_FOLD, tasks=-(-dx.rows * shape.channels // planes), dx=dx.address,
+                 dx_sample=dx.row_step, shares=shares, samples=dx.rows, channels=shape.channels,
+                 height=shape.height, width=shape.width, taps=across.kernel, shares_w=ow,
+                 stride=across.stride, left=across.border, dilation=across.dilation, planes=planes)
+
+
+def _emit_phases(program: Program, plane: Plane, columns: list[tuple[int, _Phase | None]], y: int,
+                 steps: tuple[int, int, int, int], dy: Operand, w: Operand, *, inner: int = 1
+                 ) -> None:
+    """The convolutions of dy that make y, one for each phase of its rows and of its columns.
+
+    steps: between samples, channels, rows and columns of y. inner: every channel of y stands for
+    so many filters, the taps of a row of W.
+    """
+    itemsize, kernel_w = program.dtype.itemsize, plane.across.kernel
+    parts = [(a, b) for a in _phases(plane.down) for b in columns]
     if any(down is None or across is None for (_, down), (_, across) in parts):
-        emit_fill(program, dx, 0.0)
-    w_steps = (kernel_h * kernel_w, plane.filters * w.row_step, w.row_step)
-    work: list[tuple[Plane, int, int]] = []
+        size = steps[1] * plane.channels * plane.groups * inner
+        emit_fill(program, Operand(y, plane.samples, size, steps[0]), 0.0)
+    taps = plane.kernel
+    w_steps = (taps, plane.filters * w.row_step, w.row_step)
+    work: list[tuple[Plane, int, int, tuple[int, int, int, int]]] = []
     for (a, down), (b, across) in parts:
         if down is None or across is None:
             continue
         # Taps of the sub-convolution run backwards: its first is the window's last.
         first = down.last * kernel_w + across.last
         back = plane._replace(down=down.axis, across=across.axis, channels=plane.filters,
-                              filters=plane.channels)
+                              filters=plane.channels * inner)
         packed = _emit_pack(program, back, w.address + first * itemsize, 0,
-                            (*w_steps, -down.step * kernel_w, -across.step), overlap=bool(work))
-        work.append((back, packed, dx.address + (a * shape.width + b) * itemsize))
-    stride_h, stride_w = shape.window.stride
-    steps = (dx.row_step, shape.height * shape.width, stride_h * shape.width, stride_w)
-    for number, (back, packed, address) in enumerate(work):
-        _emit_conv(program, back, dy, packed, 0, address, steps, NO_FLOOR, overlap=number > 0)
+                            (*w_steps, -down.step * kernel_w, -across.step), inner=(inner, 1),
+                            overlap=bool(work))
+        sample, channel, row, col = steps
+        strides = (sample, channel, plane.down.stride * row,
+                   (plane.across.stride if inner == 1 else 1) * col)
+        work.append((back, packed, y + (a * row + b * col) * itemsize, strides))
+    for number, (back, packed, address, strides) in enumerate(work):
+        _emit_conv(program, back, dy, packed, 0, address, strides, NO_FLOOR, overlap=number > 0)
 
 
 class _Phase(NamedTuple):

@@ -17,7 +17,9 @@ Design
     through private memory.
 
 dx is the same instruction: with stride s the pixels h = a (mod s) are one convolution of dy with
-stride 1 for each a, by the taps i with i*dh = a + padding (mod s) (docs/math.md#convolution).
+stride 1 for each a, by the taps i with i*dh = a + padding (mod s) (docs/math.md#convolution). With
+few channels tiles would be low and panels dear: then every tap of a window's row becomes a filter
+of its own, the window a column, and CONV_FOLD adds the shares of the taps where they belong.
 Every output is summed over k in order: its bits depend on nothing but its own window.
 """
 
@@ -28,10 +30,12 @@ import numpy as np
 from fastbp._jit import kernel
 from fastbp._simd import (
     at,
+    counter,
     lanes,
     load,
     pointer,
     scalar,
+    select,
     splat,
     store,
     tile_product,
@@ -39,20 +43,28 @@ from fastbp._simd import (
 )
 from fastbp.kernels._band import (
     GEOMETRY,
+    add_run,
     band_extent,
     channel_step,
+    fill,
     fill_band,
     fill_table,
+    inside,
     scratch_parts,
 )
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.gemm import cut, pack_panel, packed_rows
 
-# A tile's share of packed W; *_step: between neighbours in W.
+# A tile's share of packed W; *_step: between neighbours in W. Filter f is at f//inner*row_step +
+# f%inner*inner_step.
 CONV_PACK = Instruction(
     "conv_pack",
     "out w row_step group_step channel_step tap_row_step tap_col_step filters channels kernel_h "
-    "kernel_w tiles bias")
+    "kernel_w tiles bias inner inner_step")
+# shares: of the taps of a window's row, (samples, channels*taps, height, shares_w) contiguous.
+CONV_FOLD = Instruction(
+    "conv_fold",
+    "dx dx_sample shares samples channels height width taps shares_w stride left dilation planes")
 CONV = Instruction(
     "conv", GEOMETRY + " y y_sample y_channel y_row y_col weights has_bias", "floor")
 
@@ -80,7 +92,16 @@ def run_conv_pack(w, r, task, step, slot, like):
             out[f] = bias[f]
         out = at(out, room)
     source = at(pointer(w[1], like), group * w[3] + i * w[2])
-    if w[6] == 1 and w[5] == width and w[4] == height * width:
+    if w[13] > 1:
+        for f in range(count):
+            source = at(pointer(w[1], like), group * w[3] + (i + f) // w[13] * w[2]
+                        + (i + f) % w[13] * w[14])
+            for c in range(channels):
+                for a in range(height):
+                    for b in range(width):
+                        out[((c * height + a) * width + b) * room + f] = source[
+                            c * w[4] + a * w[5] + b * w[6]]
+    elif w[6] == 1 and w[5] == width and w[4] == height * width:
         pack_panel(out, room, source, w[2], 1, count, channels * height * width, room)
     else:
         for c in range(channels):
@@ -90,37 +111,45 @@ def run_conv_pack(w, r, task, step, slot, like):
 
 
 @kernel
-def gather_panel(out, band, table, taps, step, channels, first, run):
-    """out[(c*taps + t)*NR + first + l] = band[c*step + table[t] + l], l < run.
+def gather_run(out, band, table, taps, step, channels, first, run):
+    """out[(c*taps + t)*NR + first + l] = band[c*step + table[t] + l], l < run <= one register.
 
-    NR = two registers >= first + run. The first run of a panel (first = 0) is copied in whole
-    registers: what it leaves behind its end is overwritten by the following ones, or never used.
+    NR = two registers. A panel's first run (first = 0) is copied as a whole register: what it
+    leaves behind its end is overwritten by the following ones, or never used.
     """
-    register = lanes(band)
     p = first
     for c in range(channels):
         source = at(band, c * step)
-        if first == 0 and run > register:
-            for t in range(taps):
-                a, b = load(source, table[t], None), load(source, table[t] + register, None)
-                store(out, p, a, None)
-                store(out, p + register, b, None)
-                p += 2 * register
-        elif first == 0:
+        if first == 0:
             for t in range(taps):
                 store(out, p, load(source, table[t], None), None)
-                p += 2 * register
-        elif run > register:
-            for t in range(taps):
-                a = load(source, table[t], None)
-                b = load(source, table[t] + register, run - register)
-                store(out, p, a, None)
-                store(out, p + register, b, run - register)
-                p += 2 * register
+                p += 2 * lanes(band)
         else:
             for t in range(taps):
                 store(out, p, load(source, table[t], run), run)
-                p += 2 * register
+                p += 2 * lanes(band)
+
+
+@kernel
+def gather_registers(out, band, table, taps, step, channels, a, b, n, d, e, m):
+    """Rows of a panel whose registers have two runs each: n lanes from a on, the others as from b
+    on; and m lanes from d, the others from e.
+
+    Masks are cheaper than a masked store for each run: 16 x 28 x 28 by 3 x 3, F = 32: 9 cycles a
+    tap against 4.
+    """
+    register = lanes(band)
+    left, right = counter(band, 0) < n, counter(band, 0) < m
+    p = 0
+    for c in range(channels):
+        source = at(band, c * step)
+        for t in range(taps):
+            o = table[t]
+            one = select(left, load(source, a + o, None), load(source, b + o, None))
+            two = select(right, load(source, d + o, None), load(source, e + o, None))
+            store(out, p, one, None)
+            store(out, p + register, two, None)
+            p += 2 * register
 
 
 @kernel
@@ -185,17 +214,44 @@ def run_conv(w, r, task, step, slot, like):
 
 @kernel
 def gather_positions(out, band, table, w, samples, rows, position, cols, channels):
-    """The panel of outputs position .. position+cols-1: a run for each row of outputs in it."""
+    """The panel of outputs position .. position+cols-1 of a task."""
+    taps, step = w[7] * w[8], channel_step(w, samples, rows)
+    if w[16] >= lanes(band):
+        total = samples * rows * w[16]
+        a, b, n = two_runs(w, rows, position, total, lanes(band))
+        d, e, m = two_runs(w, rows, position + lanes(band), total, lanes(band))
+        gather_registers(out, band, table, taps, step, channels, a, b, n, d, e, m)
+    else:
+        done = 0
+        while done < cols:
+            line = (position + done) // w[16]
+            q = position + done - line * w[16]
+            run = min(w[16] - q, cols - done)
+            gather_run(out, at(band, line_of(w, rows, line) + q), table, taps, step, channels, done,
+                       run)
+            done += run
+
+
+@kernel
+def line_of(w, rows, line):
+    """Where row `line` of outputs, counted through the samples, is in a band."""
     high, wide = band_extent(w, rows)
-    step, done = channel_step(w, samples, rows), 0
-    while done < cols:
-        line = (position + done) // w[16]
-        q = position + done - line * w[16]
-        run = min(w[16] - q, cols - done)
-        s = line // rows
-        gather_panel(out, at(band, (s * high + line - s * rows) * wide + q), table, w[7] * w[8],
-                     step, channels, done, run)
-        done += run
+    s = line // rows
+    return (s * high + line - s * rows) * wide
+
+
+@kernel
+def two_runs(w, rows, position, total, register):
+    """(a, b, n): the outputs of a register are n from a on, then the next line as if from b on."""
+    line = position // w[16]
+    q = position - line * w[16]
+    a, b, n = 0, 0, register
+    if position < total:
+        a = line_of(w, rows, line) + q
+        b, n = a, min(register, w[16] - q)
+        if n < register and position + n < total:
+            b = line_of(w, rows, line + 1) - n
+    return a, b, n
 
 
 @kernel
@@ -232,4 +288,23 @@ def conv_tiles(w, r, like, zeros, tile, panel, group, first, samples, row, rows,
             exchange_tile(tile, y, w, first, row, rows, position, cols, count, False)
 
 
-INSTRUCTIONS = ((CONV_PACK, run_conv_pack), (CONV, run_conv))
+@kernel
+def run_conv_fold(w, r, task, step, slot, like):
+    """dx[h, w] = sum_j shares[j, h, q] over q*stride - left + j*dilation = w, for planes
+    task*planes .. ; j in order. Overwrites dx.
+    """
+    height, width, taps, wide, stride = w[5], w[6], w[7], w[8], w[9]
+    for plane in range(task * w[12], min((task + 1) * w[12], w[3] * w[4])):
+        n, c = plane // w[4], plane % w[4]
+        dx = at(pointer(w[0], like), n * w[1] + c * height * width)
+        fill(dx, height * width, 0.0)
+        shares = at(pointer(w[2], like), plane * taps * height * wide)
+        for j in range(taps):
+            begin = j * w[11] - w[10]
+            low, end = inside(begin, stride, width, wide)
+            for h in range(height):
+                add_run(at(dx, h * width + begin + low * stride), stride,
+                        at(shares, (j * height + h) * wide + low), end - low)
+
+
+INSTRUCTIONS = ((CONV_PACK, run_conv_pack), (CONV, run_conv), (CONV_FOLD, run_conv_fold))

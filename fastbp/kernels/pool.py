@@ -5,10 +5,9 @@
 
 A task owns whole planes (channels of samples). A plane, or some rows of outputs of it, is divided
 into phases (_band.py), so that for each tap the elements of neighbouring outputs are neighbours,
-for every stride. Max pooling keeps the number of the tap that won, as a number of x's dtype: masks
-of lanes do the rest. Gradients are added into a band of zeros, tap by tap in order, and the band
-into dx. Where all of a window is -inf the first tap wins, which the border may hold.
-Mathematics: docs/math.md#pooling.
+whatever the stride. Max pooling keeps the number of the tap that won, in x's dtype. Gradients of
+means are added into a band of zeros, tap by tap in order, and the band into dx; those of maxima go
+where they belong one by one. Mathematics: docs/math.md#pooling.
 """
 
 from __future__ import annotations
@@ -40,15 +39,16 @@ POOL_GRADIENT = Instruction(
 
 
 @kernel
-def max_pool(y, which, band, table, taps, count):
+def max_pool(y, which, band, table, taps, firsts, count):
     """y[i] = max_t band[table[t] + i], which[i] = the first t that has it; i < count.
 
-    NaN wins, the first of several too. Overwrites y and which.
+    NaN wins, the first of several too. firsts[i]: the first tap inside the image, which has all of
+    a window of -inf. Overwrites y and which.
     """
     for i in range(0, count, lanes(y)):
         n = count - i
-        best, winner = load(band, table[0] + i, n), splat(y, 0.0)
-        for t in range(1, taps):
+        best, winner = splat(y, -np.inf), load(firsts, i, n)
+        for t in range(taps):
             v = load(band, table[t] + i, n)
             better = (v > best) | ((v != v) & (best == best))
             best, winner = select(better, v, best), select(better, splat(y, t), winner)
@@ -57,14 +57,13 @@ def max_pool(y, which, band, table, taps, count):
 
 
 @kernel
-def max_pool_gradient(band, dy, which, table, taps, count):
-    """band[table[t] + i] += dy[i] where which[i] = t; i < count, taps in order."""
-    for i in range(0, count, lanes(dy)):
-        n = count - i
-        g, winner = load(dy, i, n), load(which, i, n)
-        for t in range(taps):
-            share = select(winner == splat(dy, t), g, splat(dy, 0.0))
-            store(band, table[t] + i, load(band, table[t] + i, n) + share, n)
+def max_pool_gradient(dx, stride, dy, which, places, count):
+    """dx[i*stride + places[which[i]]] += dy[i], i < count, in order.
+
+    One by one: with masks of lanes, into a band, 2 x 2 took four times as long.
+    """
+    for i in range(count):
+        dx[i * stride + places[int(which[i])]] += dy[i]
 
 
 @kernel
@@ -75,7 +74,7 @@ def average_pool(y, band, table, taps, counts, count):
         total = load(band, table[0] + i, n)
         for t in range(1, taps):
             total = total + load(band, table[t] + i, n)
-        store(y, i, total / load(counts, i, n), n)
+        store(y, i, total / load(counts, i, None), n)
 
 
 @kernel
@@ -83,7 +82,7 @@ def average_pool_gradient(band, dy, table, taps, counts, count):
     """band[table[t] + i] += dy[i] / counts[i]; i < count, taps in order."""
     for i in range(0, count, lanes(dy)):
         n = count - i
-        share = load(dy, i, n) / load(counts, i, n)
+        share = load(dy, i, n) / load(counts, i, None)
         for t in range(taps):
             store(band, table[t] + i, load(band, table[t] + i, n) + share, n)
 
@@ -96,7 +95,8 @@ def elements_inside(position, kernel, border, size):
 
 @kernel
 def fill_counts(counts, w, row):
-    """counts[q] = elements that the window of output (row, q) divides by."""
+    """counts[q] = elements that the window of output (row, q) is divided by; 1 behind the last."""
+    fill(counts, (w[16] + lanes(counts) - 1) // lanes(counts) * lanes(counts), 1.0)
     down = w[7] if w[28] == AVERAGE else elements_inside(row * w[9], w[7], w[11], w[4])
     for q in range(w[16]):
         across = w[8] if w[28] == AVERAGE else elements_inside(q * w[10], w[8], w[12], w[5])
@@ -104,10 +104,18 @@ def fill_counts(counts, w, row):
 
 
 @kernel
+def fill_firsts(firsts, w, row):
+    """firsts[q] = the first tap of the window of output (row, q) that is in the image."""
+    begin = max(0, w[11] - row * w[9]) * w[8]
+    for q in range(w[16]):
+        firsts[q] = scalar(firsts, float(begin + max(0, w[12] - q * w[10])))
+
+
+@kernel
 def run_pool(w, r, task, step, slot, like):
     """Planes task*planes .. , some rows of outputs at a time."""
-    table, _, _, counts = scratch_parts(w, slot, like)
-    band = at(counts, (w[16] + 63) // 64 * 64)
+    table, _, _, aside = scratch_parts(w, slot, like)
+    band = at(aside, (w[16] + 63) // 64 * 64)
     outside = -np.inf if w[28] == MAX else 0.0
     taps, out_w = w[7] * w[8], w[16]
     for plane in range(task * w[27], min((task + 1) * w[27], w[2] * w[3])):
@@ -120,47 +128,53 @@ def run_pool(w, r, task, step, slot, like):
             place = channel * w[15] * out_w + row * out_w
             y = at(pointer(w[23], like), sample * w[24] + place)
             which = at(pointer(w[25], like), sample * w[26] + place)
-            if w[28] == MAX and wide == out_w:
-                max_pool(y, which, band, table, taps, rows * out_w)
-            else:
-                for o in range(rows):
-                    source = at(band, o * wide)
-                    if w[28] == MAX:
-                        max_pool(at(y, o * out_w), at(which, o * out_w), source, table, taps, out_w)
-                    else:
-                        fill_counts(counts, w, row + o)
-                        average_pool(at(y, o * out_w), source, table, taps, counts, out_w)
+            for o in range(rows):
+                source = at(band, o * wide)
+                if w[28] == MAX:
+                    fill_firsts(aside, w, row + o)
+                    max_pool(at(y, o * out_w), at(which, o * out_w), source, table, taps, aside,
+                             out_w)
+                else:
+                    fill_counts(aside, w, row + o)
+                    average_pool(at(y, o * out_w), source, table, taps, aside, out_w)
 
 
 @kernel
 def run_pool_gradient(w, r, task, step, slot, like):
-    """Planes task*planes .. of dx: 0, then the bands of some rows of outputs after another."""
-    table, _, _, counts = scratch_parts(w, slot, like)
-    band = at(counts, (w[16] + 63) // 64 * 64)
-    taps, out_w = w[7] * w[8], w[16]
+    """Planes task*planes .. of dx: first 0, then every output gives its share."""
     for plane in range(task * w[27], min((task + 1) * w[27], w[2] * w[3])):
         sample, channel = plane // w[3], plane % w[3]
-        fill(at(pointer(w[0], like), sample * w[1] + channel * w[4] * w[5]), w[4] * w[5], 0.0)
-        for row in range(0, w[15], w[19]):
-            rows = min(w[19], w[15] - row)
-            wide = band_extent(w, rows)[1]
-            fill_table(table, w, 1, rows)
-            fill(band, channel_step(w, 1, rows), 0.0)
-            place = channel * w[15] * out_w + row * out_w
-            dy = at(pointer(w[23], like), sample * w[24] + place)
+        place = channel * w[15] * w[16]
+        dx = at(pointer(w[0], like), sample * w[1] + channel * w[4] * w[5])
+        dy = at(pointer(w[23], like), sample * w[24] + place)
+        fill(dx, w[4] * w[5], 0.0)
+        if w[28] == MAX:
+            places = scratch_parts(w, slot, like)[0]
+            for t in range(w[7] * w[8]):
+                places[t] = t // w[8] * w[5] + t % w[8]
             which = at(pointer(w[25], like), sample * w[26] + place)
-            if w[28] == MAX and wide == out_w:
-                max_pool_gradient(band, dy, which, table, taps, rows * out_w)
-            else:
-                for o in range(rows):
-                    target = at(band, o * wide)
-                    if w[28] == MAX:
-                        max_pool_gradient(target, at(dy, o * out_w), at(which, o * out_w), table,
-                                          taps, out_w)
-                    else:
-                        fill_counts(counts, w, row + o)
-                        average_pool_gradient(target, at(dy, o * out_w), table, taps, counts, out_w)
-            add_band(band, w, like, sample, row, rows, channel)
+            for o in range(w[15]):
+                max_pool_gradient(at(dx, (o * w[9] - w[11]) * w[5] - w[12]), w[10],
+                                  at(dy, o * w[16]), at(which, o * w[16]), places, w[16])
+        else:
+            average_plane_gradient(w, slot, like, dy, sample, channel)
+
+
+@kernel
+def average_plane_gradient(w, slot, like, dy, sample, channel):
+    """dx of a plane += shares of dy, by bands of some rows of outputs."""
+    table, _, _, counts = scratch_parts(w, slot, like)
+    band = at(counts, (w[16] + 63) // 64 * 64)
+    for row in range(0, w[15], w[19]):
+        rows = min(w[19], w[15] - row)
+        wide = band_extent(w, rows)[1]
+        fill_table(table, w, 1, rows)
+        fill(band, channel_step(w, 1, rows), 0.0)
+        for o in range(rows):
+            fill_counts(counts, w, row + o)
+            average_pool_gradient(at(band, o * wide), at(dy, (row + o) * w[16]), table,
+                                  w[7] * w[8], counts, w[16])
+        add_band(band, w, like, sample, row, rows, channel)
 
 
 INSTRUCTIONS = ((POOL, run_pool), (POOL_GRADIENT, run_pool_gradient))

@@ -172,20 +172,22 @@ def run_task(code, reals, row, task, step, slot, like):
     elif op == 30:
         conv.run_conv(w, r, task, step, slot, like)
     elif op == 31:
-        conv_weights.run_conv_dw(w, r, task, step, slot, like)
+        conv.run_conv_fold(w, r, task, step, slot, like)
     elif op == 32:
-        conv_weights.run_conv_merge(w, r, task, step, slot, like)
+        conv_weights.run_conv_dw(w, r, task, step, slot, like)
     elif op == 33:
-        pool.run_pool(w, r, task, step, slot, like)
+        conv_weights.run_conv_merge(w, r, task, step, slot, like)
     elif op == 34:
-        pool.run_pool_gradient(w, r, task, step, slot, like)
+        pool.run_pool(w, r, task, step, slot, like)
     elif op == 35:
-        planes.run_plane_moments(w, r, task, step, slot, like)
+        pool.run_pool_gradient(w, r, task, step, slot, like)
     elif op == 36:
-        planes.run_plane_normalize(w, r, task, step, slot, like)
+        planes.run_plane_moments(w, r, task, step, slot, like)
     elif op == 37:
-        planes.run_plane_sums(w, r, task, step, slot, like)
+        planes.run_plane_normalize(w, r, task, step, slot, like)
     elif op == 38:
+        planes.run_plane_sums(w, r, task, step, slot, like)
+    elif op == 39:
         planes.run_plane_dx(w, r, task, step, slot, like)
 
 

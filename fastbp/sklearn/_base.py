@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -48,11 +49,18 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
     @abstractmethod
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool
                         ) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        """(X, targets (N, C), weights of the samples' classes or None); sets classes_ and such."""
+        """(X, targets, weights of the samples' classes or None); sets classes_ and such.
+
+        Targets: (N, C), or numbers of more than two classes (N,).
+        """
 
     @abstractmethod
     def _validate_held_out(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        """(X, targets (N, C)) of validation data."""
+        """(X, targets) of validation data."""
+
+    @abstractmethod
+    def _outputs(self, y: np.ndarray) -> int:
+        """How many outputs there are for these targets."""
 
     @abstractmethod
     def _out_activation(self) -> str:
@@ -64,7 +72,7 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
 
     @abstractmethod
     def _as_target(self, y: np.ndarray, dtype: Any, *, training: bool) -> np.ndarray:
-        """Targets (N, C) as the loss takes them."""
+        """Targets as the loss takes them."""
 
     # ---- fitting ---------------------------------------------------------------------------------
 
@@ -82,7 +90,7 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
             weights = sample_weight
             if class_weights is not None:
                 weights = class_weights if weights is None else weights * class_weights
-            self.n_outputs_ = y.shape[1]
+            self.n_outputs_ = self._outputs(y)
             units = [X.shape[1], *sizes, self.n_outputs_]
             self._random_state = check_random_state(self.random_state)
             if continues:
@@ -200,8 +208,6 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         if self.batch_size == "auto":
             return min(200, rows)
         if self.batch_size > rows:
-            import warnings
-
             warnings.warn("Got `batch_size` less than 1 or larger than "
                           "sample size. It is going to be clipped", stacklevel=2)  # fmt: skip
         return int(np.clip(self.batch_size, 1, rows))

@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import type_of_target, unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from fastbp._errors import ArgumentError, DataError
+from fastbp.losses import smooth_labels
 from fastbp.sklearn import _losses as losses
 from fastbp.sklearn import _parameters as parameters
 from fastbp.sklearn._base import BaseMLP
@@ -27,6 +28,7 @@ from fastbp.sklearn._compat import (
     with_callbacks,
 )
 from fastbp.sklearn._predict import largest
+from fastbp.sklearn._state import unchanged_on_failure
 
 DTYPES = (np.float64, np.float32)
 
@@ -145,16 +147,11 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
         if isinstance(self.class_weight, str):
             raise ArgumentError("class_weight='balanced' in partial_fit", "a dict of weights",
                                 "the counts of all classes are not known")
-        before = dict(self.__dict__)
-        try:
+        with unchanged_on_failure(self):
             if is_first_partial_fit(self, classes):
                 several = type_of_target(y).startswith("multilabel")
                 self._label_binarizer = LabelBinarizer().fit(y if several else classes)
             return self._fit(X, y, sample_weight, incremental=True)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool
                         ) -> tuple[Any, np.ndarray, np.ndarray | None]:
@@ -172,7 +169,7 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
             from sklearn.utils.class_weight import compute_sample_weight
 
             weights = compute_sample_weight(self.class_weight, y)
-        return X, self._binarized(y), weights
+        return X, self._encoded(y), weights
 
     def _check_classes(self, classes: np.ndarray) -> None:
         """Labels of a later call against those of the first."""
@@ -189,9 +186,20 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
                 f"`self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
-    def _binarized(self, y: Any) -> np.ndarray:
-        """(N, C) of bool: a column for each class, or one for two classes."""
-        return self._label_binarizer.transform(y).astype(bool)
+    def _encoded(self, y: Any) -> np.ndarray:
+        """Numbers of classes (N,) where there are more than two, else (N, C) of bool.
+
+        What `LabelBinarizer.transform` gives, without a column for each class; all labels are
+        known to be classes.
+        """
+        if self._label_binarizer.y_type_.startswith("multilabel"):
+            return self._label_binarizer.transform(y).astype(bool)
+        if len(self.classes_) > 2:
+            return np.searchsorted(self.classes_, y).astype(np.int64, copy=False)
+        return (np.asarray(y) == self.classes_[-1])[:, None] & (len(self.classes_) == 2)
+
+    def _outputs(self, y: np.ndarray) -> int:
+        return len(self.classes_) if y.ndim == 1 else y.shape[1]
 
     def _validate_held_out(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
@@ -201,7 +209,7 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
         unknown = np.setdiff1d(unique_labels(y), self.classes_)
         if len(unknown):
             raise DataError(f"y_val with {unknown.tolist()}", f"classes of y: {self.classes_}")
-        return X, self._binarized(y)
+        return X, self._encoded(y)
 
     def _out_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
@@ -212,12 +220,11 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
                                      smoothed=smoothed)
 
     def _as_target(self, y: np.ndarray, dtype: Any, *, training: bool) -> np.ndarray:
-        if training and self.label_smoothing:
-            classes = y.shape[1] if self.out_activation_ == "softmax" else 2
-            smoothing = self.label_smoothing
-            return y.astype(dtype) * (1 - smoothing) + np.asarray(smoothing / classes, dtype)
-        if self.out_activation_ == "softmax":
-            return y.argmax(axis=1)
+        smoothing = self.label_smoothing if training else 0.0
+        if y.ndim == 1:
+            return smooth_labels(y, self.n_outputs_, smoothing, dtype) if smoothing else y
+        if smoothing:
+            return y.astype(dtype) * (1 - smoothing) + np.asarray(smoothing / 2, dtype)
         return np.ascontiguousarray(y).view(np.uint8)
 
     # ---- predictions -----------------------------------------------------------------------------

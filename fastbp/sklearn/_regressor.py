@@ -146,6 +146,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _validate_held_out(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         return self._checked(X, y, False)
 
+    def _outputs(self, y: np.ndarray) -> int:
+        return int(y.shape[1])
+
     def _out_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
 

@@ -64,6 +64,7 @@ def test_errors_of_the_book():
     t = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
     y = np.array([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
     assert functions.sum_squared_error(y, t) == pytest.approx(0.0975)
+    assert functions.mean_squared_error(y, t) == functions.sum_squared_error(y, t)
     assert functions.cross_entropy_error(y, t) == pytest.approx(0.510825457099338)
     assert functions.cross_entropy_error(y, np.array([2])) == pytest.approx(0.510825457099338)
     many = np.tile(y, (3, 1))

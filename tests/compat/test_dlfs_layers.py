@@ -179,7 +179,7 @@ def test_dropout_draws_the_books_numbers():
     assert layers.Dropout().dropout_ratio == 0.5
 
 
-@pytest.mark.parametrize("shape", [(6, 3), (100, 100), (5, 2, 3, 4)])
+@pytest.mark.parametrize("shape", [(6, 3), (100, 100), (700, 300), (3, 1), (5, 2, 3, 4)])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_batchnormalization(shape, dtype):
     width = int(np.prod(shape[1:]))
@@ -203,6 +203,28 @@ def test_batchnormalization(shape, dtype):
     result, wanted = mine.forward(x, train_flg=False), theirs.forward(x, train_flg=False)
     assert result.dtype == wanted.dtype == np.float64
     np.testing.assert_allclose(result, wanted, rtol=0, atol=100 * BOUND[np.dtype(dtype)])
+
+
+@pytest.mark.parametrize("lie", [np.asfortranarray, lambda a: a.repeat(2, 0)[::2],
+                                 lambda a: a[::-1].copy()[::-1]])  # fmt: skip
+def test_batchnormalization_of_other_strides(lie):
+    gamma, beta = normal(40)[::2], normal(40, seed=1)[::-2]
+    mine, theirs = (module.BatchNormalization(gamma, beta) for module in (layers, plain))
+    x, dout = lie(normal(30, 20)), lie(normal(30, 20, seed=2))
+    close(mine.forward(x), theirs.forward(x))
+    close(mine.backward(dout), theirs.backward(dout))
+    close(mine.forward(x, False), theirs.forward(x, False))
+
+
+def test_batchnormalization_of_float32_with_a_float64_gradient():
+    gamma, beta, x = (normal(*s, dtype=np.float32) for s in ((5,), (5,), (8, 5)))
+    mine, theirs = (module.BatchNormalization(gamma, beta) for module in (layers, plain))
+    mine.forward(x)
+    theirs.forward(x)
+    dout = normal(8, 5, seed=1)
+    result, wanted = mine.backward(dout), theirs.backward(dout)
+    assert result.dtype == wanted.dtype == mine.dgamma.dtype == np.float64
+    np.testing.assert_allclose(result, wanted, rtol=0, atol=1e-5)
 
 
 def test_batchnormalization_rebinds_running_statistics():
@@ -229,6 +251,12 @@ def test_batchnormalization_says_what_does_not_fit():
     layer = layers.BatchNormalization(np.ones(3), np.zeros(3))
     with pytest.raises(ShapeError, match=r"^BatchNormalization: gamma with shape \(3,\)"):
         layer.forward(normal(2, 4))
+    with pytest.raises(ShapeError, match=r"^BatchNormalization: x with shape \(0, 3\): no samples"):
+        layer.forward(np.empty((0, 3)))
+    assert layer.running_mean is layer.input_shape is None
+    layer.running_mean, layer.running_var = np.ones(3), np.ones(2)
+    with pytest.raises(ShapeError, match=r"^BatchNormalization: running_var with shape \(2,\)"):
+        layer.forward(normal(2, 3), train_flg=False)
     with pytest.raises(ArgumentError, match=r"BatchNormalization\.backward before"):
         layer.backward(normal(2, 3))
     layer = layers.BatchNormalization(np.ones(3), np.zeros(3))

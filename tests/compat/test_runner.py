@@ -234,6 +234,16 @@ def test_every_replacement_exists(interface):
     assert [name for name in modules.values() if find_spec(name) is None] == []
 
 
+@pytest.mark.parametrize("interface", _install.REPLACED)
+def test_every_interface_can_be_installed_by_itself(interface):
+    """In a process of its own: the import system stays changed."""
+    code = (f"from fastbp.compat.{interface} import install; install(); import sys; "
+            f"names = {list(_install.REPLACED[interface])}; import importlib\n"
+            "print(all(importlib.import_module(n).__name__.startswith('fastbp') for n in names))")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_install(tmp_path):
     """Inside a notebook: also after the user's own module has been imported, and twice."""
     write(tmp_path, {"micrograd/__init__": "", "micrograd/engine": "Value = 'slow'", "script": """

@@ -108,6 +108,26 @@ def test_a_fork_while_the_pool_is_in_use():
         _pool._pool.busy.release()
 
 
+def test_a_network_that_another_thread_was_using():
+    """Its turn ends with the thread, which is not in the child."""
+    net = fastbp.Sequential([fastbp.Affine(5, 3)], seed=0)
+    x, go_on = np.ones((4, 5), np.float32), threading.Event()
+
+    def hold() -> None:
+        with net.turn:
+            go_on.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        trainer = fastbp.Trainer(net)
+        assert in_child(lambda: np.isfinite(net.predict(x)).all() and np.isfinite(
+            trainer.train_step(x, np.zeros(4, int)))) == 0
+    finally:
+        go_on.set()
+        thread.join()
+
+
 def product(seed: int) -> bytes:
     rng = np.random.Generator(np.random.PCG64(seed))
     with fastbp.threads(2, oversubscribe=True):

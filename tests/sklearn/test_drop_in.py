@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import signal
 import threading
 import tracemalloc
 import warnings
@@ -21,6 +22,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import fastbp
 from fastbp import _runtime
 from fastbp.sklearn import MLPClassifier, MLPRegressor, _threads
 
@@ -92,6 +94,9 @@ def test_grid_search_in_a_pipeline(backend):
     grid = {"mlpclassifier__alpha": [1e-4, 1.0], "mlpclassifier__hidden_layer_sizes": [(5,), (9,)]}
     with joblib.parallel_config(backend=backend):
         search = GridSearchCV(pipe, grid, n_jobs=2, cv=2).fit(x, y)
+        if backend == "loky":  # its processes have a share of the cores each
+            counts = joblib.Parallel(n_jobs=2)(joblib.delayed(fastbp.thread_count)() for _ in "ab")
+            assert max(counts) <= max(1, joblib.cpu_count() // 2)
     alone = GridSearchCV(pipe, grid, cv=2).fit(x, y)
     assert np.array_equal(search.cv_results_["mean_test_score"],
                           alone.cv_results_["mean_test_score"])
@@ -234,6 +239,21 @@ def test_interrupted_fits_end_with_a_warning(monkeypatch):
         estimator.fit(x, y)
     assert estimator.n_iter_ == 2
     assert estimator.predict(x).shape == y.shape
+
+
+def test_ctrl_c_ends_a_fit_at_the_edge_of_a_step():
+    class Presses(fastbp.callbacks.Callback):
+        def on_epoch_end(self, trainer, row):
+            if row["epoch"] == 3:
+                signal.raise_signal(signal.SIGINT)
+
+    x, y, _ = oracle.data("regression")
+    estimator = MLPRegressor(random_state=0, batch_size=32, callbacks=[Presses()])
+    with pytest.warns(UserWarning, match=r"^Training interrupted by user\.$"):
+        estimator.fit(x, y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 3
+    assert 15 < estimator._optimizer.steps < 20  # the fourth epoch was not finished
+    estimator.set_params(callbacks=None).partial_fit(x, y)
 
 
 def test_a_loss_beyond_the_smallest_probability_is_cut_off():

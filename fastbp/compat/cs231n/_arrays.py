@@ -57,29 +57,23 @@ def floats(names: str, *arrays: Any) -> tuple[np.ndarray, ...]:
     float32 and float64 stay as they are where there is one of them only; mixed, they are float64,
     as whole numbers are. No copy is made of what already has that dtype. names: for errors.
     """
-    if are_alike(*arrays):
-        return arrays
+    dtype = getattr(arrays[0], "dtype", None)
+    if dtype is _FLOAT64 or dtype is _FLOAT32:  # others that are equal take the long way
+        for array in arrays:
+            if type(array) is not np.ndarray or array.dtype is not dtype:
+                break
+        else:
+            return arrays
     found = [np.asarray(a) for a in arrays]
     for name, array in zip(names.split(), found, strict=True):
         kind = array.dtype.kind
         if kind not in "biuf" or (kind == "f" and array.itemsize not in (4, 8)):
             raise DTypeError(f"{name} with dtype {array.dtype}", "float32 or float64",
                              f"convert it: {name}.astype(np.float32)")
-    dtype = np.result_type(*found)
-    if dtype.kind != "f":
-        dtype = np.dtype(np.float64)
-    return tuple(array.astype(dtype, copy=False) for array in found)
-
-
-def are_alike(*arrays: Any) -> bool:
-    """True for NumPy arrays that are all float32 or all float64."""
-    dtype = getattr(arrays[0], "dtype", None)
-    if dtype is not _FLOAT64 and dtype is not _FLOAT32:  # another object of that dtype: floats()
-        return False
-    for array in arrays:  # noqa: SIM110 - all() takes twice as long
-        if type(array) is not np.ndarray or array.dtype is not dtype:
-            return False
-    return True
+    common = np.result_type(*found)
+    if common.kind != "f":
+        common = _FLOAT64
+    return tuple(array.astype(common, copy=False) for array in found)
 
 
 def rows_of(x: np.ndarray, features: int) -> np.ndarray:

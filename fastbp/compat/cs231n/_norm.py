@@ -184,11 +184,13 @@ def _backward(dout: Any, cache: Cache | None, forward: str,
     saved, shape, dtype = cache
     (upstream,) = floats("dout", dout)
     same_shape("dout", upstream, shape)
-    upstream_as_saved = upstream.astype(dtype, copy=False)
+    rows = upstream.astype(dtype, copy=False)
     if isinstance(saved, _small_norm.Saved):
-        dx, dgamma, dbeta = _small_norm.backward(upstream_as_saved, saved)
+        grads = _small_norm.backward(rows, saved)
     else:
-        dx, dgamma, dbeta = backward(upstream_as_saved, saved, **_reused(upstream_as_saved))
+        grads = backward(rows, saved, **_reused(rows))
+    if upstream.dtype == dtype:
+        return grads
     wide = np.promote_types(upstream.dtype, dtype)
-    return (dx.astype(wide, copy=False), dgamma.astype(wide, copy=False),
-            dbeta.astype(wide, copy=False))
+    dx, dgamma, dbeta = (grad.astype(wide, copy=False) for grad in grads)
+    return dx, dgamma, dbeta

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastbp import ops
-from fastbp._arena import address_of
+from fastbp._arena import address_of, allocate
 from fastbp._program import Operand, Program
 from fastbp.emit.affine import (
     emit_affine_db,
@@ -21,6 +21,8 @@ from fastbp.emit.affine import (
     emit_affine_dx,
     emit_affine_forward,
 )
+from fastbp.emit.batchnorm import emit_batchnorm_backward, emit_batchnorm_forward
+from fastbp.ops._norm import LARGE_BYTES
 from fastbp.ops._plans import place, plan_for
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
@@ -144,3 +146,69 @@ def affine_gradients(dy: np.ndarray, x: np.ndarray, w: np.ndarray, *, need_dx: b
         address_of(dw), address_of(db), address_of(dy), address_of(x), address_of(w),
         address_of(dx) if dx is not None else 0)
     return dx, dw, db
+
+
+# ---- normalization -------------------------------------------------------------------------------
+
+
+def _like(x: np.ndarray) -> np.ndarray:
+    """New memory in C order for a matrix of x's shape; a large one on a cache line."""
+    if x.nbytes < LARGE_BYTES:
+        return np.empty(x.shape, x.dtype)
+    return allocate(x.size, x.dtype).reshape(x.shape)
+
+
+def _written(number: int, x: np.ndarray) -> Operand:
+    """A matrix from `_like` as array `number` of a plan."""
+    rows, cols = x.shape
+    return Operand(place(number, aligned=x.nbytes >= LARGE_BYTES), rows, cols, cols)
+
+
+def _read(number: int, x: np.ndarray) -> Operand:
+    """A matrix with contiguous columns as array `number` of a plan."""
+    rows, cols = x.shape
+    return Operand(place(number), rows, cols, x.strides[0] // x.itemsize)
+
+
+def by_rows(x: np.ndarray) -> np.ndarray:
+    """The matrix itself if its columns are contiguous, else a copy in C order."""
+    return x if x.strides[1] == x.itemsize else np.ascontiguousarray(x)
+
+
+def normalize(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray,
+              var: np.ndarray, eps: float, *, training: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(gamma*(x - mean)/sqrt(var + eps) + beta, rows with the mean and 1/sqrt(var + eps)).
+
+    x (N, D), N >= 1, with contiguous columns; vectors (D,) contiguous; of one dtype. training: mean
+    and var are 0, and receive what the batch has; else they are what is used.
+    """
+    y, moments = _like(x), np.empty((2, x.shape[1]), x.dtype)
+    gap = moments.strides[0]
+
+    def build(program: Program) -> None:
+        emit_batchnorm_forward(
+            program, _written(0, y), _read(1, x), gamma=place(2), beta=place(3), mean=place(6),
+            rstd=place(6) + gap, running_mean=place(4), running_var=place(5), momentum=0.0, eps=eps,
+            training=training)
+
+    key = (normalize, x.dtype, x.shape, x.strides, eps, training)
+    plan_for(key, x.dtype, build).run(*[address_of(array) for array in (
+        y, x, gamma, beta, mean, var, moments)])
+    return y, moments
+
+
+def normalize_gradients(dy: np.ndarray, x: np.ndarray, moments: np.ndarray, gamma: np.ndarray
+                        ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dgamma, dbeta) of `normalize` in training; dy as x, moments as they were returned."""
+    dx, sums = _like(x), np.empty((2, x.shape[1]), x.dtype)
+    gap = sums.strides[0]
+
+    def build(program: Program) -> None:
+        emit_batchnorm_backward(
+            program, _written(0, dx), _read(1, dy), _read(2, x), dgamma=place(5),
+            dbeta=place(5) + gap, mean=place(3), rstd=place(3) + gap, gamma=place(4))
+
+    key = (normalize_gradients, x.dtype, x.shape, x.strides, dy.strides)
+    plan_for(key, x.dtype, build).run(*[address_of(array) for array in (
+        dx, dy, x, moments, gamma, sums)])
+    return dx, sums[0], sums[1]

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import ops
-from fastbp._errors import FastbpError, ShapeError
+from fastbp._errors import ShapeError
 from fastbp.compat.dlfs import _arithmetic
 from fastbp.compat.dlfs._layers import computed, forget, used_before_forward
 
@@ -39,44 +38,53 @@ class BatchNormalization:
         self.batch_size: Any = None
         self.dgamma: Any = None
         self.dbeta: Any = None
+        # x as a matrix, and rows with its mean and 1/std.
         self._saved: Any = None
 
     @computed
     def std(self) -> Any:
         """sqrt(var + 1e-6) of the last training pass, or None."""
-        return None if self._saved is None else 1.0 / self._saved.rstd
+        return None if self._saved is None else 1.0 / self._saved[1][1]
 
     @computed
     def xc(self) -> Any:
         """x - mean of the last training pass, or None."""
-        return None if self._saved is None else self._saved.x - self._saved.mean
+        return None if self._saved is None else self._saved[0] - self._saved[1][0]
 
     @computed
     def xn(self) -> Any:
         """xc/std of the last training pass, or None."""
-        return None if self._saved is None else self.xc * self._saved.rstd
+        return None if self._saved is None else self.xc * self._saved[1][1]
 
     def forward(self, x: np.ndarray, train_flg: bool = True) -> np.ndarray:
         """y of x's shape; float32 only if x, gamma and beta are (and the statistics, in a test)."""
-        self.input_shape = x.shape
         rows = x if x.ndim == 2 else x.reshape(x.shape[0], -1)
+        if not len(rows):
+            raise ShapeError(f"BatchNormalization: x with shape {x.shape}: no samples",
+                             "at least one to take the mean of")
+        self._check(x, rows.shape[1], "gamma", "beta")
+        if not train_flg and self.running_mean is not None:
+            self._check(x, rows.shape[1], "running_mean", "running_var")
+        self.input_shape = x.shape
         if self.running_mean is None:
             self.running_mean, self.running_var = np.zeros((2, rows.shape[1]))
-        try:
-            y = self._train(rows) if train_flg else self._test(rows)
-        except FastbpError as error:
-            raise type(error)(f"BatchNormalization: {error.given}", error.wanted, error.remedy
-                              ) from None
-        return y.reshape(x.shape)
+        return (self._train(rows) if train_flg else self._test(rows)).reshape(x.shape)
+
+    def _check(self, x: np.ndarray, width: int, *names: str) -> None:
+        for name in names:
+            shape = np.shape(getattr(self, name))
+            if shape != (width,):
+                raise ShapeError(f"BatchNormalization: {name} with shape {shape} for x with shape "
+                                 f"{x.shape}", f"({width},)")
 
     def _train(self, rows: np.ndarray) -> np.ndarray:
-        dtype = _arithmetic.common_dtype(rows, self.gamma, self.beta)
-        # Running means of no memory are the batch's own.
-        mean, var = np.zeros((2, rows.shape[1]), dtype)
-        x, gamma, beta = self._as(dtype, rows, self.gamma, self.beta)
-        y, self._saved = ops.batchnorm_forward(x, gamma, beta, mean, var, momentum=0.0, eps=EPS)
-        self.batch_size = len(rows)
+        x, gamma, beta = self._as(_arithmetic.common_dtype(rows, self.gamma, self.beta), rows,
+                                  self.gamma, self.beta)  # fmt: skip
+        mean, var = np.zeros((2, rows.shape[1]), x.dtype)
+        y, moments = _arithmetic.normalize(x, gamma, beta, mean, var, EPS, training=True)
+        self._saved = x, moments
         forget(self, "xc", "xn", "std")
+        self.batch_size = len(rows)
         rest = 1 - self.momentum
         self.running_mean = self.momentum * self.running_mean + rest * mean
         self.running_var = self.momentum * self.running_var + rest * var
@@ -85,20 +93,25 @@ class BatchNormalization:
     def _test(self, rows: np.ndarray) -> np.ndarray:
         given = (rows, self.gamma, self.beta, self.running_mean, self.running_var)
         x, gamma, beta, mean, var = self._as(_arithmetic.common_dtype(*given), *given)
-        return ops.batchnorm_forward(x, gamma, beta, mean, var, eps=EPS, training=False)[0]
+        return _arithmetic.normalize(x, gamma, beta, mean, var, EPS, training=False)[0]
 
     @staticmethod
-    def _as(dtype: np.dtype, *arrays: Any) -> list[np.ndarray]:
-        return [_arithmetic.converted(array, dtype) for array in arrays]
+    def _as(dtype: np.dtype, rows: np.ndarray, *vectors: Any) -> list[np.ndarray]:
+        """All in that dtype and as kernels take them."""
+        return [_arithmetic.by_rows(_arithmetic.converted(rows, dtype)),
+                *[np.ascontiguousarray(_arithmetic.converted(v, dtype)) for v in vectors]]
 
     def backward(self, dout: np.ndarray) -> np.ndarray:
         """The gradient by x of the last training pass, of its shape; sets dgamma and dbeta."""
         if self._saved is None:
             raise used_before_forward(self)
+        x, moments = self._saved
         rows = dout if dout.ndim == 2 else dout.reshape(dout.shape[0], -1)
-        if rows.shape != self._saved.x.shape:
+        if rows.shape != x.shape:
             raise ShapeError(f"BatchNormalization: dout with shape {dout.shape}",
                              f"{self.input_shape}, that of x")
-        dx, self.dgamma, self.dbeta = ops.batchnorm_backward(
-            _arithmetic.converted(rows, self._saved.x.dtype), self._saved)
+        dtype = _arithmetic.common_dtype(rows, x, self.gamma)
+        up, gamma = self._as(dtype, rows, self.gamma)
+        x, moments = _arithmetic.converted(x, dtype), _arithmetic.converted(moments, dtype)
+        dx, self.dgamma, self.dbeta = _arithmetic.normalize_gradients(up, x, moments, gamma)
         return dx.reshape(self.input_shape)

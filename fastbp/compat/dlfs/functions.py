@@ -40,6 +40,10 @@ def sum_squared_error(y: Any, t: Any) -> Any:
     return 0.5 * np.sum(difference * difference)
 
 
+# Its name in the first printings.
+mean_squared_error = sum_squared_error
+
+
 def cross_entropy_error(y: np.ndarray, t: np.ndarray) -> Any:
     """-log(y + 1e-7) at the label, averaged over the rows of y.
 

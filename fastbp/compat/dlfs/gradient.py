@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-H = 1e-4
+_H = 1e-4
 
 
 def numerical_gradient(f: Callable[[np.ndarray], Any], x: np.ndarray) -> np.ndarray:
@@ -43,9 +43,9 @@ def _difference(f: Callable[[np.ndarray], Any], x: np.ndarray, where: Any,
                 grad: np.ndarray) -> None:
     """grad[where] = the central difference by x[where]."""
     before = x[where]
-    x[where] = float(before) + H
+    x[where] = float(before) + _H
     above = f(x)
-    x[where] = before - H
+    x[where] = before - _H
     below = f(x)
-    grad[where] = (above - below) / (2 * H)
+    grad[where] = (above - below) / (2 * _H)
     x[where] = before

@@ -17,6 +17,7 @@ from fastbp.compat.dlfs._spatial import Convolution, Pooling  # noqa: F401
 from fastbp.compat.dlfs.functions import (  # noqa: F401
     cross_entropy_error,
     identity_function,
+    mean_squared_error,
     relu,
     relu_grad,
     sigmoid,

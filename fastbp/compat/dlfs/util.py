@@ -8,14 +8,14 @@ import numpy as np
 
 from fastbp._errors import ShapeError
 
-WINDOW = 11
+_WINDOW = 11
 
 
 def smooth_curve(x: Any) -> np.ndarray:
     """x (N,) averaged with a Kaiser window of 11 points (beta 2); the ends are mirrored."""
     values = np.asarray(x)
-    mirrored = np.r_[values[WINDOW - 1 : 0 : -1], values, values[-1:-WINDOW:-1]]
-    window = np.kaiser(WINDOW, 2)
+    mirrored = np.r_[values[_WINDOW - 1 : 0 : -1], values, values[-1:-_WINDOW:-1]]
+    window = np.kaiser(_WINDOW, 2)
     smooth = np.convolve(window / window.sum(), mirrored, mode="valid")
     return smooth[5 : len(smooth) - 5]
 

@@ -6,6 +6,7 @@ docs/compat-miniflow-nielsen.md. `train` is not the lesson's: its loop in one ca
 
 import numpy as np
 
+from fastbp.compat import _install
 from fastbp.compat.miniflow._nodes import MSE, Add, Input, Linear, Mul, Neuron, Node, Sigmoid
 from fastbp.compat.miniflow._passes import (
     forward_and_backward,
@@ -18,3 +19,12 @@ from fastbp.compat.miniflow._train import train
 # Scripts get NumPy, too, through `from miniflow import *`.
 __all__ = ["MSE", "Add", "Input", "Linear", "Mul", "Neuron", "Node", "Sigmoid",
            "forward_and_backward", "forward_pass", "np", "sgd_update", "topological_sort", "train"]
+
+
+def install() -> tuple[str, ...]:
+    """Let `import miniflow` find this module from now on.
+
+    Returns:
+        The names that are replaced.
+    """
+    return _install.install("miniflow")
