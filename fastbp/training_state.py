@@ -306,9 +306,11 @@ def _compare(saved: Saved, fit: Fit) -> None:
 
 def _same_rates_so_far(saved: Saved, fit: Fit, epochs: Any) -> bool:
     """Whether another number of epochs leaves the steps that were made as they are."""
-    steps, done = -(-fit.rows // fit.batch_size), saved.step - saved.first_step
+    steps, done = fit.feed.steps(fit.batch_size), saved.step - saved.first_step
     if not isinstance(epochs, int) or epochs < 1:
         return False
+    if steps == 0:  # only a constant rate goes with batches of unknown number
+        return True
     factors = fit.trainer.schedule.factors
     return np.array_equal(factors(0, done, steps, epochs), factors(0, done, steps, fit.epochs))
 

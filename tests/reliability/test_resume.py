@@ -14,6 +14,7 @@ from trainings import OPTIMIZERS, ROWS, STEPS, StopAt, data, fit, outcome, train
 import fastbp
 from fastbp import callbacks, checkpoint, fitting, schedules, training_state
 from fastbp.callbacks import Checkpoint
+from fastbp.data import _blocks as blocks
 from fastbp.fitting import shuffled
 
 SCHEDULES = {
@@ -156,6 +157,40 @@ def test_weights_several_outputs_and_clipping_go_on(tmp_path, rng):
     expected = run(make())
     run(make(), StopAt(13), Checkpoint(tmp_path))
     assert run(make(), Checkpoint(tmp_path), resume=tmp_path) == expected
+
+
+@pytest.mark.parametrize("step", [3, 10, 17])
+def test_blocks_and_batches_go_on(tmp_path, monkeypatch, step):
+    """Data that are read piece by piece: the pieces lie elsewhere after a cut, the bits do not."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 5000)
+    x, y = data()
+    pieces = [(x[begin : begin + 20], y[begin : begin + 20]) for begin in range(0, 200, 20)]
+
+    def run(source, folder=None, *hooks):
+        one = trainer(schedule=schedules.Constant())
+        if folder is not None:
+            hooks = (*hooks, Checkpoint(folder))
+        history = one.fit(source, epochs=2, callbacks=hooks, resume=folder)
+        return outcome(one, history)
+
+    for name, source in (("blocks", blocks.ArrayBlocks(x, y)), ("batches", pieces)):
+        expected = run(source)
+        run(source, tmp_path / name, StopAt(step))
+        assert run(source, tmp_path / name) == expected, name
+
+
+def test_more_epochs_of_batches_of_unknown_number(tmp_path):
+    x, y = data()
+
+    def batches():
+        return ((x[begin : begin + 20], y[begin : begin + 20]) for begin in range(0, 200, 20))
+
+    def run(epochs, **settings):
+        one = trainer(schedule=schedules.Constant())
+        return outcome(one, one.fit(batches, epochs=epochs, **settings))
+
+    run(1, callbacks=[Checkpoint(tmp_path)])
+    assert run(2, resume=tmp_path) == run(2)
 
 
 def test_a_layer_in_python_goes_on(tmp_path):
