@@ -25,6 +25,7 @@ from sklearn.preprocessing import StandardScaler
 import fastbp
 from fastbp import _runtime
 from fastbp.sklearn import MLPClassifier, MLPRegressor, _threads
+from fastbp.sklearn._predict import largest
 
 PAIRS = [(MLPClassifier, oracle.TheirClassifier), (MLPRegressor, oracle.TheirRegressor)]
 
@@ -205,6 +206,13 @@ def test_many_rows_and_many_threads_at_once():
         thread.join()
     assert len(found) == 4
     assert all(np.array_equal(result, expected) for result in found)
+
+
+@pytest.mark.parametrize("columns", [3, 10, 32, 33, 300])
+def test_the_first_of_the_largest(columns):
+    rng = np.random.default_rng(columns)
+    logits = rng.integers(-5, 5, (500, columns)).astype(np.float32)
+    assert np.array_equal(largest(logits), logits.argmax(axis=1))
 
 
 @pytest.mark.parametrize("settings", [
