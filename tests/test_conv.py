@@ -32,6 +32,8 @@ SMALL = [
     ((2, 4, 4, 4), (4, 3, 3), {"padding": 1, "groups": 4}),
     ((1, 3, 4, 5), (2, 1, 1), {"stride": 2}),
     ((1, 1, 6, 6), (2, 3, 3), {"padding": 4, "stride": 3, "dilation": 2}),
+    ((1, 1, 5, 21), (2, 3, 3), {}),  # rows of outputs longer than a register
+    ((1, 17, 5, 6), (2, 2, 3), {"stride": 2, "padding": 1}),  # dx by phases, not by shares
 ]
 LARGER = [
     ((3, 3, 32, 32), (33, 7, 7), {"padding": 3}),
