@@ -29,8 +29,15 @@ def test_the_commands_name_extras_and_scripts_that_exist():
     assert "fastbp" in project["scripts"]
 
 
+def test_the_example_of_the_page_on_data_holds():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec(compile(example, "data.md", "exec"), {"__name__": "__main__"})
+
+
 def test_links_lead_somewhere():
-    files = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md")
+    pages = [str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")]
+    files = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md", *pages)
     links = [
         (file, link)
         for file in files
