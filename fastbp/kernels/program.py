@@ -100,7 +100,7 @@ STALL_TICKS, STALL_TASKS = 1_500_000, 4
 
 @kernel
 def run_task(code, reals, row, task, step, slot, like):
-    """Piece `task` of instruction `row`: the one place that knows all instructions."""
+    """Piece `task` of instruction `row`: here and below are all instructions by number."""
     w = at(code, row * ROW + HEADER)
     r = at(reals, row * REALS)
     op = code[row * ROW + OP]
@@ -156,7 +156,14 @@ def run_task(code, reals, row, task, step, slot, like):
         dropout.run_dropout(w, r, task, step, slot, like)
     elif op == 25:
         gemv.run_gemv(w, r, task, step, slot, like)
-    elif op == 26:
+    else:
+        run_image_task(op, w, r, task, step, slot, like)
+
+
+@kernel
+def run_image_task(op, w, r, task, step, slot, like):
+    """`run_task` for the instructions about images."""
+    if op == 26:
         conv.run_conv_pack(w, r, task, step, slot, like)
     elif op == 27:
         conv.run_conv(w, r, task, step, slot, like)
