@@ -19,9 +19,10 @@ from fastbp.kernels.reduce import GATHER_LABELS
 
 
 def test_every_instruction_has_its_branch():
-    """The chain in `run_task` and the list of instructions are in the same order."""
-    source = inspect.getsource(getattr(executor.run_task, "py_func", executor.run_task))
-    branches = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.If)]
+    """The chains of `run_task` and the list of instructions are in the same order."""
+    branches = [node for function in (executor.run_task, executor.run_image_task)
+                for node in ast.walk(ast.parse(inspect.getsource(function)))
+                if isinstance(node, ast.If)]
     found = {branch.test.comparators[0].value: branch.body[0].value.func.attr
              for branch in branches}
     expected = {number: run.__name__ for number, (_, run) in enumerate(executor.INSTRUCTIONS)}
