@@ -46,6 +46,8 @@ KERNEL_FILES = {
     "test_transcendental",
     "test_update",
 }
+# With bounds checks these take minutes to compile; guard pages watch over them (tests/reliability).
+IMAGE_FILES = {"test_conv", "test_planes", "test_pool2d"}
 MATMUL_FILES = {"test_affine", "test_gemm", "test_gemv", "test_matmul"}
 
 
@@ -63,6 +65,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         stem = Path(item.path).stem
         if stem in KERNEL_FILES:
             item.add_marker(pytest.mark.kernels)
+        if stem in IMAGE_FILES:
+            item.add_marker(pytest.mark.images)
         if stem in MATMUL_FILES:
             item.add_marker(pytest.mark.matmul)
 
