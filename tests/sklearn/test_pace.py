@@ -38,8 +38,8 @@ def test_weights_do_not_depend_on_the_choice():
     x, y = rng.standard_normal((500, 20)), rng.integers(0, 3, 500)
     fits = [MLPClassifier((40,), batch_size=64, max_iter=8, random_state=0, n_threads=n)
             for n in (1, None, None)]
-    with pytest.warns(Warning, match="Maximum iterations"):
-        for fit in fits:
+    for fit in fits:
+        with pytest.warns(Warning, match="Maximum iterations"):
             fit.fit(x, y)
     for other in fits[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(fits[0].coefs_, other.coefs_, strict=True))
