@@ -60,7 +60,7 @@ class Plan:
     def __init__(self, network: Network, rows: int, *, training: bool, update: Update | None = None,
                  step_cell: np.ndarray | None = None, halts: bool = False,
                  sparse: Sequence[bool] = ()) -> None:
-        """halts: a loss that is not finite ends a run before parameters change (`halted`).
+        """halts: a loss that is not finite ends a run before parameters change.
 
         sparse: for each input, whether it comes as `SparseRows`; default: none does.
         """
@@ -307,11 +307,6 @@ class Plan:
             item = x.itemsize
             program.set(row, GATHER_ROWS, source=address_of(x), row_step=x.strides[0] // item,
                         col_step=x.strides[1] // item, index=index, kind=KINDS[x.dtype])
-
-    @property
-    def halted(self) -> bool:
-        """True where a loss that was not finite ended the last run."""
-        return any(isinstance(segment, Program) and segment.halted for segment in self.segments)
 
     def run(self, steps: int) -> bool:
         """Run all segments; more than one step only where `is_compiled`.

@@ -317,7 +317,7 @@ def work(control_address, subject, threads, slot, steps, like):
     slot > 0 helps with open jobs of the kind `subject` until `steps` idle turns have passed;
     returns the kind of a waiting job that this door does not serve, else 0.
 
-    One door and not two, because each would contain, compile and load every kernel.
+    Running and helping share it, because two doors would each contain every kernel.
     """
     return serve(control_address, subject, threads, slot, steps, like, None)
 

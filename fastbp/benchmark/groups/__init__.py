@@ -16,7 +16,7 @@ GROUPS = ("matmul", "step", "fit", "op", "start", "launch", "scaling", "mnist", 
 
 BY_DEFAULT = tuple(name for name in GROUPS if name not in ("scaling", "compat"))
 """What runs without `--only`: not the sweep over sizes, which is a picture more than a table, and
-not the compatible interfaces, whose 160 rows have nothing to do with the other peers.
+not the compatible interfaces, whose 140 rows have nothing to do with the other peers.
 """
 
 
