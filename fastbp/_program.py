@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 
 from fastbp import _pool
 from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view, is_supplied, undefined
-from fastbp.kernels._instruction import HEADER, REALS, Instruction
+from fastbp.kernels._instruction import HEADER, REALS, WORDS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
     FIRST_FOR_IMAGES,
@@ -21,9 +23,11 @@ from fastbp.kernels.program import (
     KIND,
     LABEL_COUNT,
     LABELS,
+    MOST_STRANDS,
     ROW,
     ROWS,
     SCALARS,
+    STRANDS,
     TABLE,
     TICKETS,
 )
@@ -163,6 +167,11 @@ class Program:
         self._kept: list[np.ndarray] = []
         self._mark = 0
         self._tickets = 0
+        self._is_parallel = False
+        # The entry whose strands are being emitted.
+        self._strands: list[int] | None = None
+        # Where the columns of an operand are packed, for all products that read it (emit/gemm.py).
+        self.packed: dict[Operand, tuple[int, int, int]] = {}
         self._kind = self.dtype.itemsize
         self._finished: tuple[np.ndarray, np.ndarray] | None = None
         self._job = np.zeros(JOB_WORDS, np.int64)
@@ -184,17 +193,51 @@ class Program:
                             f"unknown {sorted(given - wanted)}")
         if self._finished is not None:
             raise ValueError("this program has been run; emit into a new one")
-        if not overlap:
-            self._mark = self._tickets
         if instruction.number >= FIRST_FOR_IMAGES:
             self._kind |= IMAGES
         words = [int(operands[name]) for name in instruction.words]
+        if self._strands is None:
+            self._count(tasks, overlap)
         self._rows.append([instruction.number, tasks, self._tickets, self._mark, *words,
                            *instruction.empty_words])
         self._reals.append([*[operands[name] for name in instruction.reals],
                             *instruction.empty_reals])
-        self._tickets += tasks
+        if self._strands is None:
+            self._tickets += tasks
         return len(self._rows) - 1
+
+    @contextmanager
+    def strands(self, count: int, *, overlap: bool = False) -> Iterator[Iterator[int]]:
+        """Emit `count` runs of instructions that are tasks: each is done in order by one thread.
+
+            with program.strands(4) as strands:
+                for number in strands:
+                    ...  # emit those of strand `number`
+
+        No strand may touch what another one writes. At most MOST_STRANDS.
+        """
+        if self._strands is not None or not 0 < count <= MOST_STRANDS:
+            raise ValueError(f"{count} strands, or strands within strands")
+        self._count(count, overlap)
+        row = self._strands = [STRANDS, count, self._tickets, self._mark, *[0] * WORDS]
+        self._rows.append(row)
+        self._reals.append([0.0] * REALS)
+        yield self._each(count)
+        row[HEADER + count] = len(self._rows)
+        self._tickets += count
+        self._strands = None
+
+    def _each(self, count: int) -> Iterator[int]:
+        for number in range(count):
+            assert self._strands is not None
+            self._strands[HEADER + number] = len(self._rows)
+            yield number
+
+    def _count(self, tasks: int, overlap: bool) -> None:
+        """Note whether threads can share the tasks, and what they wait for."""
+        self._is_parallel = self._is_parallel or tasks > 1
+        if not overlap:
+            self._mark = self._tickets
 
     @property
     def size(self) -> int:
@@ -283,6 +326,6 @@ class Program:
         if self._finished is None:
             self.tables()
         rows = len(self._rows)
-        if parallel and self._tickets > rows:
+        if parallel and self._is_parallel:
             return _pool.run(self._job_address, rows, steps, self._kind)
         return rows == 0 or _pool.run_alone(self._job_address, steps, self._kind)

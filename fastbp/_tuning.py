@@ -52,3 +52,18 @@ class GemmBlocks:
 
 
 GEMM_BLOCKS = GemmBlocks()
+
+
+@dataclass(frozen=True)
+class StrandBlocks:
+    """When and how a batch is divided into strands (fastbp/strands.py)."""
+
+    # FLOPs and rows of a strand, at least; and strands at most.
+    task_flops: int = 2_000_000
+    least_rows: int = 16
+    most: int = 16
+    # Numbers of gradients that a task of the update adds up.
+    update_task: int = 16_000
+
+
+STRANDS = StrandBlocks()

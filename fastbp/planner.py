@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,29 +54,53 @@ class Update:
     cell: np.ndarray = field(default_factory=lambda: np.ones(2))
 
 
+class Source(NamedTuple):
+    """An instruction that takes rows of a batch from the caller's memory."""
+
+    program: Program
+    row: int
+    first_row: int
+
+    def set(self, instruction: Instruction, address: int, stride: int, index: int,
+            **words: int) -> None:
+        """Tell it where the batch is: rows at an address, stride bytes apart, or numbered by the
+        int64 at the address `index`.
+        """
+        skipped = self.first_row * (8 if index else stride)
+        self.program.set(self.row, instruction, source=address + (0 if index else skipped),
+                         index=index and index + skipped, **words)
+
+
 class Plan:
-    """Programs and memory of one network for one number of rows."""
+    """Programs and memory of one network for one number of rows.
+
+    first_row, batch: which rows of how large a batch they are (all, but for strands.Strand).
+    """
 
     def __init__(self, network: Network, rows: int, *, training: bool, update: Update | None = None,
                  step_cell: np.ndarray | None = None, halts: bool = False,
-                 sparse: Sequence[bool] = ()) -> None:
+                 sparse: Sequence[bool] = (), program: Program | None = None) -> None:
         """halts: a loss that is not finite ends a run before parameters change.
 
-        sparse: for each input, whether it comes as `SparseRows`; default: none does.
+        sparse: for each input, whether it comes as `SparseRows`; default: none does. program: where
+        to emit; default: a new one.
         """
         self.network, self.rows, self.training, self.update = network, rows, training, update
+        self.first_row, self.batch = 0, rows
         self.dtype, self.seed = network.dtype, network.seed
         self._is_my_turn, self._end_turn = network.turn.is_mine, network.turn.release
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
         self._halts = halts
-        self.program = Program(self.dtype, flush=True, halts=halts)
+        self.program = program or Program(self.dtype, flush=True, halts=halts)
         self.segments: list[Program | Callable[[], None]] = [self.program]
         self.values: dict[int, Operand] = {}
         self.saved: dict[int, Any] = {}
         self.gradients: dict[int, Operand] = {}
         self.sums: dict[int, Operand] = {}
         self._arrays: dict[int, np.ndarray] = {}
-        self.sources: list[tuple[Program, int]] = []
+        # What reads each dense input.
+        self.sources: list[list[Source]] = []
+        self.sparse = tuple(sparse)
         self._sparse = {step: SparseInput(rows, network.steps[step].size)
                         for step, is_sparse in zip(network.input_steps, sparse, strict=False)
                         if is_sparse}
@@ -160,6 +184,7 @@ class Plan:
         """True where parameters lie before the value."""
         return self._trains[node]
 
+
     def producer_of(self, node: int) -> Producer | None:
         """The affine layer's activation, where the gradient may pass through it at once."""
         last = self._fused.get(node, node)
@@ -231,14 +256,23 @@ class Plan:
 
     def emit_update(self) -> None:
         """The optimizer's step on all that no matmul has updated."""
+        update, network = self.update, self.network
+        if update is not None and update.clip_norm is not None:
+            emit_clip_scale(self.program, address_of(update.cell),
+                            address_of(network.gradient_values), network.layout.size,
+                            update.clip_norm)
+        self.emit_update_of(0, network.layout.size)
+
+    def emit_update_of(self, first: int, last: int) -> None:
+        """`emit_update` of the numbers first .. last-1 of the parameters' arena, without clipping
+        (whose factor is known).
+        """
         update, network, item = self.update, self.network, self.dtype.itemsize
         if update is None:
             return
         w, g = address_of(network.values), address_of(network.gradient_values)
-        size, scale = network.layout.size, 0
-        if update.clip_norm is not None:
-            scale = address_of(update.cell)
-            emit_clip_scale(self.program, scale, g, size, update.clip_norm)
+        size = network.layout.size
+        scale = 0 if update.clip_norm is None else address_of(update.cell)
         ranges = [(network.decay_size, size, update.hyper_plain)]
         if not self._updated:
             ranges.append((0, network.decay_size, update.hyper))
@@ -246,7 +280,8 @@ class Plan:
             ranges += [(place, place + extent(shape, self.dtype), update.hyper)
                        for name, (place, shape) in network.layout.places.items()
                        if place < network.decay_size and name not in self._updated]
-        for number, (begin, end, hyper) in enumerate(ranges):
+        inside = [(max(begin, first), min(end, last), hyper) for begin, end, hyper in ranges]
+        for number, (begin, end, hyper) in enumerate(r for r in inside if r[0] < r[1]):
             slots = tuple(address_of(s) + begin * item for s in update.slots)
             emit_update(self.program, update.kind, w + begin * item, g + begin * item, end - begin,
                         hyper=address_of(hyper), rates=address_of(update.rates), slots=slots,
@@ -266,13 +301,21 @@ class Plan:
 
     def emit_inputs(self, index: int = 0) -> None:
         """Gather each input's rows, by the int64 index at an address or consecutive ones."""
-        for number, step in enumerate(self.network.input_steps):
+        dense = []
+        for step in self.network.input_steps:
             if step in self._sparse:
                 continue
             value = self.new_value(step)
             emit_gather_rows(self.program, value, value, KINDS[self.dtype], index=index,
-                             scale=self.network.steps[step].scale, overlap=number > 0)
-            self.sources.append((self.program, self.program.size - 1))
+                             scale=self.network.steps[step].scale, batch=self.batch, overlap=True)
+            dense.append(Source(self.program, self.program.size - 1, self.first_row))
+        self.read_by(dense)
+
+    def read_by(self, sources: list[Source]) -> None:
+        """These take the dense inputs, one each."""
+        self.sources = self.sources or [[] for _ in sources]
+        for known, source in zip(self.sources, sources, strict=True):
+            known.append(source)
 
     def emit_forward(self) -> None:
         """All layers in order."""
@@ -303,10 +346,11 @@ class Plan:
                     program.set(row, instruction, **x.words(index))
             else:
                 dense.append(x)
-        for (program, row), x in zip(self.sources, dense, strict=True):
-            item = x.itemsize
-            program.set(row, GATHER_ROWS, source=address_of(x), row_step=x.strides[0] // item,
-                        col_step=x.strides[1] // item, index=index, kind=KINDS[x.dtype])
+        for sources, x in zip(self.sources, dense, strict=True):
+            rows, cols = x.strides
+            for source in sources:
+                source.set(GATHER_ROWS, address_of(x), rows, index, row_step=rows // x.itemsize,
+                           col_step=cols // x.itemsize, kind=KINDS[x.dtype])
 
     def run(self, steps: int) -> bool:
         """Run all segments; more than one step only where `is_compiled`.

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from fastbp._arena import address_of, allocate
 from fastbp._program import Operand
 from fastbp.emit import losses as emit_losses
-from fastbp.emit.losses import MEAN, Penalty, Reduction
+from fastbp.emit.losses import MEAN, Penalty, Reduction, Tally, emit_tally
 from fastbp.emit.reduce import emit_gather_labels, emit_gather_rows
+from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.reduce import GATHER_LABELS, GATHER_ROWS
 from fastbp.losses import Loss
-from fastbp.planner import KINDS, Plan
+from fastbp.planner import KINDS, Plan, Source
+from fastbp.strands import Strands, strand_count
 from fastbp.targets import Target
+
+# Parts of a loss that a strand leaves, at most: its rows are few, so that it is a task or two.
+MOST_PARTS = 16
 
 
 class TrainingPlan:
@@ -32,40 +36,66 @@ class TrainingPlan:
                  step_losses: np.ndarray, *, weighted: bool = False,
                  reduction: Reduction = MEAN, penalty: float = 0.0) -> None:
         self.plan = plan
-        self._step_losses = step_losses
+        self._losses, self._targets, self._step_losses = losses, targets, step_losses
         self._labels: list[np.ndarray] = []
-        self._sources: list[tuple[Any, int, bool]] = []
+        self._sources: list[list[Source]] = [[] for _ in targets]
+        self._weights = self._emit_weights() if weighted else 0
+        self._reduction, self._norms = reduction, self._emit_penalty(penalty)
+        strands = strand_count(plan)
+        # The mean's weights would have to be known before.
+        if strands == 1 or (weighted and not reduction.denominator):
+            self._emit_batch(plan)
+            plan.emit_update()
+        else:
+            self._emit_strands(strands)
+        self._is_labels = [target.is_labels for target in targets]
+
+    def _emit_batch(self, plan: Plan, tallies: Sequence[Tally] = ()) -> None:
+        """From the batch to all gradients, in a plan for all rows or for some."""
         plan.emit_inputs()
-        batches = [self._emit_target(t) for t in targets]
-        weights = self._emit_weights() if weighted else 0
-        norms = self._emit_penalty(penalty)
+        batches = [self._emit_target(plan, number) for number in range(len(self._targets))]
         plan.emit_forward()
         gradients: dict[int, Operand] = {}
-        for number, loss in enumerate(losses):
+        weights = self._weights and self._weights + plan.first_row * plan.dtype.itemsize
+        for number, loss in enumerate(self._losses):
             node = plan.network.output_steps[number]
             logits = plan.values[node]
             dlogits = plan.new(logits.cols)
             emit = getattr(emit_losses, f"emit_{loss.name}")
             emit(plan.program, dlogits, logits, batches[number],
-                 address_of(step_losses[number]), weights=weights, reduction=reduction,
-                 penalty=norms if number == 0 else None, **loss.settings)
+                 address_of(self._step_losses[number]), weights=weights,
+                 reduction=self._reduction, penalty=self._norms if number == 0 else None,
+                 tally=tallies[number] if tallies else None, **loss.settings)
             gradients[node] = dlogits
         plan.emit_backward(gradients)
-        plan.emit_update()
 
-    def _emit_target(self, target: Target) -> Operand | int:
-        """Where the batch's targets are: labels at an address, or a matrix."""
+    def _emit_strands(self, count: int) -> None:
+        """The same in strands, then the losses and the update."""
         plan = self.plan
+        tallies = [Tally(plan.program, plan.rows, MOST_PARTS * count) for _ in self._losses]
+        strands = Strands(plan, count)
+        for strand in strands.each():
+            self._emit_batch(strand, tallies)
+        for number, tally in enumerate(tallies):
+            emit_tally(plan.program, address_of(self._step_losses[number]), tally,
+                       self._reduction, self._norms if number == 0 else None)
+        strands.emit_update()
+
+    def _emit_target(self, plan: Plan, number: int) -> Operand | int:
+        """Where the batch's targets are: labels at an address, or a matrix."""
+        target = self._targets[number]
         if target.is_labels:
             labels = allocate(plan.rows, np.int64)
             self._labels.append(labels)
             emit_gather_labels(plan.program, address_of(labels), address_of(labels), plan.rows,
-                               overlap=True)
+                               batch=plan.batch, overlap=True)
             place: Operand | int = address_of(labels)
         else:
             place = plan.new(target.array.shape[1])
-            emit_gather_rows(plan.program, place, place, KINDS[plan.dtype], overlap=True)
-        self._sources.append((plan.program, plan.program.size - 1, target.is_labels))
+            emit_gather_rows(plan.program, place, place, KINDS[plan.dtype], batch=plan.batch,
+                             overlap=True)
+        self._sources[number].append(
+            Source(plan.program, plan.program.size - 1, plan.first_row))
         return place
 
     def _emit_weights(self) -> int:
@@ -103,15 +133,16 @@ class TrainingPlan:
             program.set(row, GATHER_ROWS, source=address_of(weights), index=index,
                         row_step=weights.strides[0] // weights.itemsize, col_step=1,
                         kind=KINDS[weights.dtype])
-        for (program, row, is_labels), target in zip(self._sources, targets, strict=True):
+        self.plan.program.require_labels(0, 0, 0)  # `Target` has looked
+        for sources, target in zip(self._sources, targets, strict=True):
             y = target.array
-            program.require_labels(0, 0, 0)  # `Target` has looked
-            if is_labels:
-                program.set(row, GATHER_LABELS, source=address_of(y), index=index)
-            else:
-                program.set(row, GATHER_ROWS, source=address_of(y), index=index,
-                            row_step=y.strides[0] // y.itemsize,
-                            col_step=y.strides[1] // y.itemsize, kind=KINDS[y.dtype])
+            for source in sources:
+                if target.is_labels:
+                    source.set(GATHER_LABELS, address_of(y), y.itemsize, index)
+                else:
+                    rows, cols = y.strides
+                    source.set(GATHER_ROWS, address_of(y), rows, index, row_step=rows // y.itemsize,
+                               col_step=cols // y.itemsize, kind=KINDS[y.dtype])
 
     def rebinder(self, inputs: Sequence[np.ndarray], targets: Sequence[Target]
                  ) -> Callable[[int, int], None] | None:
@@ -122,11 +153,12 @@ class TrainingPlan:
         """
         if len(inputs) != 1 or len(targets) != 1 or not self.plan.is_compiled:
             return None
-        _, row_of_x = self.plan.sources[0]
-        program, row_of_y, is_labels = self._sources[0]
-        words = program.words()
-        place_of_x = program.place(row_of_x, GATHER_ROWS, "source")
-        place_of_y = program.place(row_of_y, GATHER_LABELS if is_labels else GATHER_ROWS, "source")
+        program = self.plan.program
+        words, is_labels = program.words(), self._is_labels[0]
+        places_of_x = _places(self.plan.sources[0], GATHER_ROWS, inputs[0].strides[0])
+        y = targets[0].array
+        places_of_y = _places(self._sources[0], GATHER_LABELS if is_labels else GATHER_ROWS,
+                              y.strides[0])
         count = self.plan.rows if is_labels else 0
         classes = self.plan.network.steps[self.plan.network.output_steps[0]].size
 
@@ -136,8 +168,17 @@ class TrainingPlan:
         def rebind(x: int, y: int) -> None:
             if not (is_mine() or take(False)):
                 ask()
-            words[place_of_x] = x
-            words[place_of_y] = y
+            for place, offset in places_of_x:
+                words[place] = x + offset
+            for place, offset in places_of_y:
+                words[place] = y + offset
             program.require_labels(y, count, classes)
 
         return rebind
+
+
+def _places(sources: Sequence[Source], instruction: Instruction, row_step: int
+            ) -> list[tuple[int, int]]:
+    """(word, bytes to add to the address of the batch) for consecutive rows."""
+    return [(source.program.place(source.row, instruction, "source"), source.first_row * row_step)
+            for source in sources]

@@ -60,10 +60,11 @@ def emit_column_sums(program: Program, out: int, x: Operand, *, overlap: bool = 
 
 
 def emit_gather_rows(program: Program, out: Operand, source: Operand, kind: int, *, index: int = 0,
-                     scale: float = 1.0, overlap: bool = False) -> None:
+                     scale: float = 1.0, batch: int = 0, overlap: bool = False) -> None:
     """out = scale * rows of source, converted from `kind` (reduce.FLOAT32, FLOAT64, UINT8).
 
-    Step s of a run takes rows index[s*rows + r], or s*rows + r where the address `index` is 0.
+    Step s of a run takes rows index[s*batch + r], or s*batch + r where the address `index` is 0;
+    batch: the number of rows of `out` unless told.
     """
     contiguous("out", out)
     if out.rows == 0 or out.cols == 0:
@@ -72,15 +73,16 @@ def emit_gather_rows(program: Program, out: Operand, source: Operand, kind: int,
     program.emit(reduce.GATHER_ROWS, tasks=-(-out.rows // block_rows), overlap=overlap,
                  out=out.address, out_step=out.row_step, source=source.address,
                  row_step=source.row_step, col_step=source.col_step, index=index, rows=out.rows,
-                 cols=out.cols, block_rows=block_rows, kind=kind, scale=scale)
+                 cols=out.cols, block_rows=block_rows, kind=kind, batch=batch or out.rows,
+                 scale=scale)
 
 
 def emit_gather_labels(program: Program, out: int, source: int, rows: int, *, source_step: int = 1,
-                       index: int = 0, overlap: bool = False) -> None:
+                       index: int = 0, batch: int = 0, overlap: bool = False) -> None:
     """out (rows,) int64 at an address = labels of the rows that `emit_gather_rows` takes."""
     if rows:
         program.emit(reduce.GATHER_LABELS, overlap=overlap, out=out, source=source,
-                     source_step=source_step, index=index, rows=rows)
+                     source_step=source_step, index=index, rows=rows, batch=batch or rows)
 
 
 def emit_clip_scale(program: Program, cell: int, gradient: int, size: int, max_norm: float) -> None:

@@ -22,7 +22,8 @@ from fastbp.kernels._strips import block
 
 DROPOUT = Instruction(
     "dropout",
-    "y y_step x x_step rows cols block_rows block_cols seed layer base_step threshold", "factor")
+    "y y_step x x_step rows cols block_rows block_cols seed layer base_step threshold first_row",
+    "factor")
 
 _WORD = 0xFFFFFFFF
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B
@@ -78,11 +79,14 @@ def dropout(y, y_step, x, x_step, rows, cols, row, col, all_cols, seed, step, la
 
 @kernel
 def run_dropout(w, r, task, step, slot, like):
-    """One block of the matrix; base_step is the address of the number of the run's first step."""
+    """One block of the matrix; base_step is the address of the number of the run's first step.
+
+    first_row: which row of the whole matrix y's first is.
+    """
     i, j, rows, cols = block(task, w[4], w[5], w[6], w[7])
     number = pointer_to(w[10], np.int64)[0] + step
     y, x = at(pointer(w[0], like), i * w[1] + j), at(pointer(w[2], like), i * w[3] + j)
-    dropout(y, w[1], x, w[3], rows, cols, i, j, w[5], w[8], number, w[9], w[11], r[0])
+    dropout(y, w[1], x, w[3], rows, cols, w[12] + i, j, w[5], w[8], number, w[9], w[11], r[0])
 
 
 INSTRUCTIONS = ((DROPOUT, run_dropout),)

@@ -12,6 +12,10 @@ that comes late finds fewer tasks.
 
 Which thread runs a task has no influence on any result: the bits are the same for every
 number of threads.
+
+A task may be a *strand*: a run of instructions over some rows of a batch, all of whose tasks one
+thread does in order. Strands of one table entry are independent of each other, so that a whole
+forward pass needs one wait (docs/design/011-strands.md).
 """
 
 from __future__ import annotations
@@ -80,6 +84,10 @@ INSTRUCTIONS = (
 )
 for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
+# The entry that stands for strands; the first of its words, one more than it has tasks, are where
+# each strand's instructions begin, right behind it, and where the last one's end.
+STRANDS = -1
+MOST_STRANDS = WORDS - 1
 # The number of the first instruction for images.
 FIRST_FOR_IMAGES = conv.INSTRUCTIONS[0][0].number
 # Words of a job's control block; the counters have cache lines of their own.
@@ -204,16 +212,40 @@ def run_image_task(op, w, r, task, step, slot, like):
 
 
 @kernel
+def run_piece(code, reals, row, task, step, slot, like, images):
+    """Task `task` of the entry `row`: of an instruction, or a whole strand."""
+    first, last, begin, end = row, row + 1, task, task + 1
+    strands = code[row * ROW + OP] == STRANDS
+    if strands:
+        first, last = code[row * ROW + HEADER + task], code[row * ROW + HEADER + task + 1]
+    for inner in range(first, last):
+        if strands:
+            begin, end = 0, code[inner * ROW + TASKS]
+        for piece in range(begin, end):
+            run_task(code, reals, inner, piece, step, slot, like, images)
+
+
+@kernel
+def next_row(code, row):
+    """The entry behind `row` and its strands."""
+    if code[row * ROW + OP] == STRANDS:
+        return code[row * ROW + HEADER + code[row * ROW + TASKS]]
+    return row + 1
+
+
+@kernel
 def run_alone(job, steps, slot, like, images):
     """Every task in order on this thread."""
     code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
     rows = job[ROWS]
     for step in range(steps):
-        for row in range(rows):
+        row = 0
+        while row < rows:
             if job[HALTED] != 0:
                 return
             for task in range(code[row * ROW + TASKS]):
-                run_task(code, reals, row, task, step, slot, like, images)
+                run_piece(code, reals, row, task, step, slot, like, images)
+            row = next_row(code, row)
 
 
 @kernel
@@ -224,8 +256,8 @@ def run_shared(control, job, steps, slot, like, images):
     rows, tasks_of_step, threads, longest = job[ROWS], job[TICKETS], control[THREADS], 0
     # Who comes late begins with the step that is being done.
     for step in range(load_acquire(control, DONE) // tasks_of_step, steps):
-        begin = step * tasks_of_step
-        for row in range(rows):
+        begin, row = step * tasks_of_step, 0
+        while row < rows:
             tasks, wait = code[row * ROW + TASKS], begin + code[row * ROW + WAIT]
             base = tasks // threads
             extra = tasks - base * threads
@@ -241,12 +273,13 @@ def run_shared(control, job, steps, slot, like, images):
                         halted = load_acquire(job, HALTED) != 0
                     if not halted:
                         start = ticks()
-                        run_task(code, reals, row, first + task, step, slot, like, images)
+                        run_piece(code, reals, row, first + task, step, slot, like, images)
                         longest = max(longest, ticks() - start)
                     done += 1
                     task = claim(claims, part * rows + row, step, size)
                 if done > 0:
                     fetch_add(control, DONE, done)
+            row = next_row(code, row)
     if slot == 0:
         await_done(control, tasks_of_step * steps, slot, longest)
 

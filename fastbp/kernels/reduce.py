@@ -21,8 +21,9 @@ FLOAT32, FLOAT64, UINT8 = range(3)
 COLUMN_SUMS = Instruction(
     "column_sums", "out out_step x x_step rows cols block_rows block_cols")
 GATHER_ROWS = Instruction(
-    "gather_rows", "out out_step source row_step col_step index rows cols block_rows kind", "scale")
-GATHER_LABELS = Instruction("gather_labels", "out source source_step index rows")
+    "gather_rows",
+    "out out_step source row_step col_step index rows cols block_rows kind batch", "scale")
+GATHER_LABELS = Instruction("gather_labels", "out source source_step index rows batch")
 SQUARED_NORM = Instruction("squared_norm", "out x size block")
 CLIP_SCALE = Instruction("clip_scale", "cell partials count", "max_norm")
 COMBINE = Instruction(
@@ -142,9 +143,9 @@ def gather_rows(out, out_step, source, row_step, col_step, index, indexed, first
 
 @kernel
 def run_gather_rows(w, r, task, step, slot, like):
-    """Rows task*block_rows .. of the batch number `step`; index 0: consecutive rows."""
+    """Rows task*block_rows .. of those at step*batch; index 0: consecutive rows."""
     begin = task * w[8]
-    count, first = min(w[8], w[6] - begin), step * w[6] + begin
+    count, first = min(w[8], w[6] - begin), step * w[10] + begin
     out, index = at(pointer(w[0], like), begin * w[1]), pointer_to(w[5], np.int64)
     if w[9] == FLOAT32:
         gather_rows(out, w[1], pointer_to(w[2], np.float32), w[3], w[4], index, w[5] != 0, first,
@@ -169,9 +170,9 @@ def gather_labels(out, source, source_step, index, indexed, first, rows):
 
 @kernel
 def run_gather_labels(w, r, task, step, slot, like):
-    """The whole batch number `step` in one task; index 0: consecutive labels."""
+    """All labels of those at step*batch in one task; index 0: consecutive labels."""
     gather_labels(pointer_to(w[0], np.int64), pointer_to(w[1], np.int64), w[2],
-                  pointer_to(w[3], np.int64), w[3] != 0, step * w[4], w[4])
+                  pointer_to(w[3], np.int64), w[3] != 0, step * w[5], w[4])
 
 
 # ---- elementwise ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Activation(Layer):
     """Base: an elementwise function by its name; shapes stay as they are."""
 
+    row_local: ClassVar[bool] = True
     activation: ClassVar[str] = "identity"
     slope: float = 0.0
 

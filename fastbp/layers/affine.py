@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -44,6 +44,8 @@ class Affine(Layer):
 
     Parameters: "w", "b". Inputs (N, ...) with D numbers a sample; output (N, C).
     """
+
+    row_local: ClassVar[bool] = True
 
     def __init__(self, in_features: int, out_features: int, *, layout: str = "column",
                  activation: str = "identity", slope: float = 0.01, bias: bool = True,

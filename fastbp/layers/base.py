@@ -47,6 +47,8 @@ class Layer:
     takes_images: ClassVar[bool] = False
     # Python layers run between segments of the compiled program.
     compiled: ClassVar[bool] = True
+    # True where a sample's output, and its part of all gradients, depend on that sample alone.
+    row_local: ClassVar[bool] = False
 
     def __init__(self, *, dtype: Any = None, seed: int = 0) -> None:
         self.dtype = np.dtype(dtype or np.float32)

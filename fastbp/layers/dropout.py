@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -22,6 +22,8 @@ class Dropout(Layer):
     The mask is a function of the network's seed, the step, the layer and the element, so it
     is the same for every number of threads and for a resumed run.
     """
+
+    row_local: ClassVar[bool] = True
 
     def __init__(self, rate: float = 0.5, *, dtype: Any = None, seed: int = 0) -> None:
         super().__init__(dtype=dtype, seed=seed)
@@ -54,7 +56,7 @@ class Dropout(Layer):
             return
         y = plan.new_value(node)
         emit_dropout_forward(plan.program, y, plan.input_of(node), self.rate, seed=plan.seed,
-                             layer=node, base_step=plan.step_cell)
+                             layer=node, base_step=plan.step_cell, first_row=plan.first_row)
 
     def emit_backward(self, plan: Plan, node: int, dy: Operand) -> None:
         """As in `Layer.emit_backward`; the mask is drawn again, not stored."""
@@ -66,5 +68,5 @@ class Dropout(Layer):
             return
         dx = plan.new_gradient(source)
         emit_dropout_backward(plan.program, dx, dy, self.rate, seed=plan.seed, layer=node,
-                              base_step=plan.step_cell)
+                              base_step=plan.step_cell, first_row=plan.first_row)
         plan.add_gradient(source, dx)

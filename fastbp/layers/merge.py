@@ -19,6 +19,7 @@ class Add(Layer):
     """The sum of two values of one shape: residual connections. `a + b` on nodes makes one."""
 
     inputs: ClassVar[int] = 2
+    row_local: ClassVar[bool] = True
 
     def output_shape(self, *shapes: Shape) -> Shape:
         """The common shape."""

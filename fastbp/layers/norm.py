@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -108,6 +108,8 @@ class BatchNorm(_Norm):
 
 class LayerNorm(_Norm):
     """Layer normalisation (Ba, Kiros & Hinton 2016) over the features of each sample."""
+
+    row_local: ClassVar[bool] = True
 
     def config(self) -> dict[str, Any]:
         """As in `Layer.config`."""

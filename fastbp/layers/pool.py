@@ -124,6 +124,8 @@ class Flatten(Layer):
     `Affine` flattens by itself; this says so, and gives the network's output the shape (N, D).
     """
 
+    row_local: ClassVar[bool] = True
+
     def output_shape(self, *shapes: Shape) -> Shape:
         """(D,)."""
         return (math.prod(shapes[0]),)

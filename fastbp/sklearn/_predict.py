@@ -65,8 +65,9 @@ def _blocks(model: Model, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         if begin == 0 or rows < BLOCK_ROWS:
             plan = _plan(model, rows)
             plan.set_inputs([inputs[begin:]])
-            program, row = plan.sources[0]
-            words, place = program.words(), program.place(row, GATHER_ROWS, "source")
+            [[source]] = plan.sources
+            words = source.program.words()
+            place = source.program.place(source.row, GATHER_ROWS, "source")
             output = plan.array_of(model.network.output_steps[0])
         words[place] = address_of(inputs) + begin * inputs.strides[0]
         plan.run(1)
