@@ -119,6 +119,10 @@ class Strand(Plan):
         rows = slice(self.first_row, self.first_row + self.rows)
         return whole.part(self.dtype, rows, slice(0, cols))
 
+    def new_vector(self, size: int) -> int:
+        """As in `Plan.new_vector`; whoever divided the batch keeps it."""
+        return self._strands.plan.new_vector(size)
+
     def gradient_address(self, layer: Layer, name: str) -> int:
         """Where this strand's part of a parameter's gradient belongs."""
         return address_of(self._gradient_views[f"{layer.name}.{name}"])
