@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -76,7 +78,7 @@ def count(layers, rows, **settings):
 
 def test_the_problem_alone_decides():
     def mlp(*sizes):
-        return [fastbp.Affine(a, b) for a, b in zip(sizes, sizes[1:], strict=False)]
+        return [fastbp.Affine(a, b) for a, b in itertools.pairwise(sizes)]
 
     assert count(mlp(64, 100, 10), 200) == 4
     with fastbp.threads(1):
