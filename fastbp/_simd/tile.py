@@ -52,10 +52,10 @@ from fastbp._simd.pointer import lanes
 
 # Steps of k between a prefetch and its use: some 200 cycles.
 AHEAD = 16
-# Rows of the tiles that are written next that one sum over k fetches, at most: a tile and the next.
-SOON_ROWS = 32
 # Steps of k in one turn of the loop (a power of two).
 UNROLL = 2
+# Rows of a tile that is written next that one sum over k fetches, at most (a power of two).
+SOON_ROWS = 16
 
 
 def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b_step: int, k: int,
@@ -69,7 +69,8 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
     a_row, a_step: steps of A between rows of C and between elements of a sum; one of them is 1.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
     soon, then, last: tiles with rows at soon_step that will be written next (C, or what the
-    gradient C is about to update): they are fetched while the sum is on its way.
+    gradient C is about to update; all the same where there is one only): they are fetched while
+    the sum is on its way.
     """
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
@@ -84,12 +85,7 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
                   b: Any, b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
                   rows: Any, cols: Any, soon: Any, then: Any, last: Any, soon_step: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
-    # Which row to fetch at step p of k: p >> slow, less than SOON_ROWS.
-    bits = llvm_function(builder, "llvm.ctlz.i64", I64, [I64, I1])
-    size = builder.sub(I64(64), builder.call(bits, [builder.sub(k, I64(1)), I1(0)]))
-    over = builder.sub(size, I64(SOON_ROWS.bit_length() - 1))
-    slow = builder.select(builder.icmp_signed(">", over, I64(0)), over, I64(0))
-    fetch = (slow, (soon, then, last), soon_step)
+    fetch = _Fetch(builder, k, (soon, then, last), soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
@@ -110,13 +106,44 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
     builder.position_at_end(done)
 
 
+class _Fetch:
+    """What is written after a sum over k is fetched meanwhile: one row of one tile a turn.
+
+    At step p of k it is row (p >> slow) % SOON_ROWS of tile (p >> slow) // SOON_ROWS; `slow`
+    spreads all rows over k, or those of one tile where the three are one. A row of each of three
+    a turn, as it was, cost small products 5 % (they have no use for it).
+    """
+
+    def __init__(self, builder: Any, k: Any, tiles: tuple[Any, Any, Any], row_step: Any) -> None:
+        self.builder, self.tiles, self.row_step = builder, tiles, row_step
+        bits = llvm_function(builder, "llvm.ctlz.i64", I64, [I64, I1])
+        size = builder.sub(I64(64), builder.call(bits, [builder.sub(k, I64(1)), I1(0)]))
+        rows = SOON_ROWS.bit_length() - 1
+        same = builder.and_(builder.icmp_unsigned("==", tiles[0], tiles[1]),
+                            builder.icmp_unsigned("==", tiles[0], tiles[2]))
+        over = builder.sub(size, builder.select(same, I64(rows), I64(rows + 2)))
+        least = I64(UNROLL.bit_length() - 1)
+        self.slow = builder.select(builder.icmp_signed(">", over, least), over, least)
+
+    def row(self, step: Any) -> Any:
+        """Address of what to fetch at a step of k that begins a turn."""
+        builder, (soon, then, last) = self.builder, self.tiles
+        number = builder.lshr(step, self.slow)
+        tile = builder.select(builder.icmp_signed("<", number, I64(2 * SOON_ROWS)), then, last)
+        tile = builder.select(builder.icmp_signed("<", number, I64(SOON_ROWS)), soon, tile)
+        row = builder.and_(number, I64(SOON_ROWS - 1))
+        return builder.gep(tile, [builder.mul(row, self.row_step)])
+
+
 class _Packed:
     """A with the elements for all rows of C side by side: one pointer."""
 
-    unroll = UNROLL
-
     def __init__(self, a: Any, a_step: Any, height: int) -> None:
         self.pointers, self.step, self.height = [a], a_step, height
+
+    def enter(self, builder: Any, pointers: list[Any]) -> list[Any]:
+        """Pointers as a turn of the loop uses them."""
+        return pointers
 
     def places(self, builder: Any, pointers: list[Any]) -> list[Any]:
         """Addresses of the elements for one k."""
@@ -130,14 +157,14 @@ class _Packed:
 class _ByRows:
     """A as it lies, k contiguous: a pointer for three rows, which x86 addresses from one."""
 
-    unroll = 1
-
     def __init__(self, builder: Any, a: Any, a_row: Any, height: int) -> None:
         self.row, self.step, self.height = a_row, I64(1), height
-        rows = [builder.gep(a, [builder.mul(I64(i), a_row)]) for i in range(0, height, 3)]
-        # LLVM must not know how they are related: it would compute them anew from one, and spill.
-        kind = ir.FunctionType(a.type, [a.type])
-        self.pointers = [builder.asm(kind, "", "=r,0", [row], False) for row in rows]
+        self.pointers = [builder.gep(a, [builder.mul(I64(i), a_row)]) for i in range(0, height, 3)]
+
+    def enter(self, builder: Any, pointers: list[Any]) -> list[Any]:
+        """The pointers, hidden from LLVM, which would make one of each row and spill them."""
+        kind = ir.FunctionType(pointers[0].type, [pointers[0].type])
+        return [builder.asm(kind, "", "=r,0", [p], False) for p in pointers]
 
     def places(self, builder: Any, pointers: list[Any]) -> list[Any]:
         """Addresses of the elements for one k."""
@@ -153,7 +180,7 @@ class _Variant:
     """The code of one tile shape: `height` rows by `registers` vectors, the last one masked."""
 
     def __init__(self, builder: Any, vector: Any, height: int, registers: int, cols: Any,
-                 fetch: tuple[Any, Any, Any]) -> None:
+                 fetch: _Fetch) -> None:
         self.builder, self.vector, self.fetch = builder, vector, fetch
         self.height, self.registers = height, registers
         self.last_count = builder.sub(cols, I64(vector.count * (registers - 1)))
@@ -186,12 +213,11 @@ class _Variant:
                 vector_store(builder, value, where)
 
     def sum_over_k(self, a: Any, b: Any, b_step: Any, k: Any, start: list[Any]) -> list[Any]:
-        """The loops over k: `a.unroll` at a time, then the rest one by one."""
+        """The loop over k, UNROLL steps a turn, then the rest one by one."""
         builder = self.builder
         state = [I64(0), b, *a.pointers, *start]
-        if a.unroll > 1:
-            whole = builder.sub(k, builder.and_(k, I64(a.unroll - 1)))
-            state = self._loop(a.unroll, whole, a, b_step, state)
+        whole = builder.sub(k, builder.and_(k, I64(UNROLL - 1)))
+        state = self._loop(UNROLL, whole, a, b_step, state)
         state = self._loop(1, k, a, b_step, state)
         return state[2 + len(a.pointers):]
 
@@ -205,8 +231,9 @@ class _Variant:
         builder.position_at_end(loop)
         state = [builder.phi(value.type) for value in initial]
         many = 2 + len(a.pointers)
-        step, pb, pa, total = state[0], state[1], state[2:many], state[many:]
-        self._fetch_row(step)
+        step, pb, pa, total = state[0], state[1], a.enter(builder, state[2:many]), state[many:]
+        if unroll > 1:
+            self._prefetch_row(self.fetch.row(step), write=True)
         for _ in range(unroll):
             total = self._one_k(a, pa, pb, b_step, total)
             pa, pb = [builder.gep(p, [a.step]) for p in pa], builder.gep(pb, [b_step])
@@ -228,9 +255,8 @@ class _Variant:
         builder, width = self.builder, self.vector.count
         for where in a.ahead(builder, pa):
             self._prefetch(where)
-        later = builder.gep(pb, [builder.mul(I64(AHEAD), b_step)])
-        for v in range(self.registers):
-            self._prefetch(builder.gep(later, [I64(v * width)]))
+            if self.registers > 1:
+                self._prefetch_row(builder.gep(pb, [builder.mul(I64(AHEAD), b_step)]))
         row = [vector_load(builder, builder.gep(pb, [I64(v * width)]), self.vector)
                for v in range(self.registers)]
         result = []
@@ -240,15 +266,10 @@ class _Variant:
                 result.append(multiply_add(builder, left, row[v], total[i * self.registers + v]))
         return result
 
-    def _fetch_row(self, step: Any) -> None:
-        """The lines of one row of the tiles that are written next."""
-        builder = self.builder
-        slow, tiles, soon_step = self.fetch
-        row = builder.mul(builder.lshr(step, slow), soon_step)
-        for base in tiles:
-            for v in range(self.registers):
-                where = builder.add(row, I64(v * self.vector.count))
-                self._prefetch(builder.gep(base, [where]), write=True)
+    def _prefetch_row(self, where: Any, write: bool = False) -> None:
+        """Bring the lines of one row of a panel or tile into L1."""
+        for v in range(self.registers):
+            self._prefetch(self.builder.gep(where, [I64(v * self.vector.count)]), write)
 
     def _prefetch(self, where: Any, write: bool = False) -> None:
         """Bring a line into L1; an address behind the operand's end does no harm."""
