@@ -69,20 +69,20 @@ else:
                    "DurabilityWarning FastbpError NonFiniteError ShapeError",
         "_gradcheck": "gradcheck gradcheck_layer gradcheck_network",
         "_runtime": "set_num_threads show_versions thread_count threads",
-        "callbacks": "",
-        "data": "",
-        "datasets": "",
+        "callbacks": "callbacks",
+        "data": "data",
+        "datasets": "datasets",
         "graph": "Graph Node Sequential",
         "history": "History",
-        "initializers": "",
-        "layers": "GELU Add Affine AvgPool2D BatchNorm Conv2D Dropout Flatten GroupNorm Identity "
-                  "Layer LayerNorm LeakyReLU MaxPool2D Parameter PythonLayer ReLU Sigmoid SiLU "
+        "initializers": "initializers",
+        "layers": "layers GELU Add Affine AvgPool2D BatchNorm Conv2D Dropout Flatten GroupNorm "
+                  "Identity Layer LayerNorm LeakyReLU MaxPool2D Parameter PythonLayer ReLU Sigmoid SiLU "
                   "Softplus SpatialBatchNorm Tanh",
-        "losses": "",
+        "losses": "losses",
         "network": "Network load",
-        "ops": "",
-        "optim": "SGD AdaGrad Adam AdamW RMSprop",
-        "schedules": "",
+        "ops": "ops",
+        "optim": "optim SGD AdaGrad Adam AdamW RMSprop",
+        "schedules": "schedules",
         "trainer": "Trainer",
     })
 

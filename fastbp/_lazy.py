@@ -16,11 +16,11 @@ def lazily(package: str, parts: Mapping[str, str]
            ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package (PEP 562).
 
-    parts: for each module of the package the public names it has, separated by spaces; none: the
-    module itself is the public name. No name may be that of a module which others import:
-    the import system would put the module in its place.
+    parts: for each module of the package its public names, separated by spaces; the module's own
+    name among them stands for the module. (What a module has may not be called like a module of
+    the package: whoever imports that one would put it in the name's place.)
     """
-    home = {name: module for module, names in parts.items() for name in names.split() or [module]}
+    home = {name: module for module, names in parts.items() for name in names.split()}
     space = vars(sys.modules[package])
 
     def get(name: str) -> Any:
@@ -28,7 +28,7 @@ def lazily(package: str, parts: Mapping[str, str]
         if part is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         module = import_module(f"{package}.{part}")
-        value = space[name] = getattr(module, name) if parts[part] else module
+        value = space[name] = module if name == part else getattr(module, name)
         return value
 
     return get, lambda: sorted({*space, *home})
