@@ -76,8 +76,8 @@ else:
         "history": "History",
         "initializers": "initializers",
         "layers": "layers GELU Add Affine AvgPool2D BatchNorm Conv2D Dropout Flatten GroupNorm "
-                  "Identity Layer LayerNorm LeakyReLU MaxPool2D Parameter PythonLayer ReLU Sigmoid SiLU "
-                  "Softplus SpatialBatchNorm Tanh",
+                  "Identity Layer LayerNorm LeakyReLU MaxPool2D Parameter PythonLayer ReLU Sigmoid "
+                  "SiLU Softplus SpatialBatchNorm Tanh",
         "losses": "losses",
         "network": "Network load",
         "ops": "ops",
