@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import training_state
 from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, NonFiniteError
 from fastbp._interrupts import Deferral, deferred_interrupts
@@ -29,6 +28,7 @@ from fastbp.history import History
 from fastbp.schedules import Constant
 
 if TYPE_CHECKING:
+    from fastbp import training_state
     from fastbp.trainer import Trainer
 
 # Steps of one call into compiled code: at most so many, and about so many seconds, so that Ctrl-C,
@@ -85,6 +85,8 @@ class Fit:
     @cached_property
     def digest(self) -> str:
         """Tells these data from others (`training_state.digest`)."""
+        from fastbp import training_state
+
         return training_state.digest(self.feed.arrays())
 
     @property
@@ -94,6 +96,8 @@ class Fit:
 
     def resume(self, path: str | os.PathLike[str]) -> None:
         """Take over the checkpoint in a file, or the newest one of a folder if it has any."""
+        from fastbp import training_state
+
         self._saved = training_state.find(path)
         if self._saved is not None:
             training_state.restore(self._saved, self)
@@ -107,6 +111,8 @@ class Fit:
         with deferred_interrupts() as self._edge:
             self._call("on_fit_begin")
             if self._saved is not None:
+                from fastbp import training_state
+
                 training_state.restore_callbacks(self._saved, self.hooks)
                 self._saved = None  # its arrays
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -58,6 +56,8 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write a CSV file with a header; a number that a row lacks is left empty."""
+        import csv
+
         with Path(path).open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, self.columns, restval="")
             writer.writeheader()
@@ -95,6 +95,8 @@ def plain(row: Row) -> Row:
 
 def json_line(row: Row) -> str:
     """The row as one line of JSON; NaN and infinities are null."""
+    import json
+
     finite = {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in plain(row).items()

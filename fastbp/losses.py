@@ -6,12 +6,14 @@ The kernels divide by the batch (1/N has one owner, the loss); docs/math.md#loss
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from fastbp._errors import ArgumentError, DataError, ShapeError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 __all__ = ["LOSSES", "Loss", "get", "smooth_labels"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbp import checkpoint, layers
+from fastbp import layers
 from fastbp._arena import Layout, allocate
 from fastbp._errors import ArgumentError, CheckpointError, DTypeError, ShapeError
 from fastbp._program import Operand
@@ -216,6 +215,10 @@ class Network:
 
     def save(self, path: str | PathLike[str], metadata: dict[str, str] | None = None) -> None:
         """Write architecture, parameters and buffers to a safetensors file, whole or not at all."""
+        import json
+
+        from fastbp import checkpoint
+
         self.build()
         merged = {**self.metadata, **(metadata or {})}
         checkpoint.save(path, self.state_dict(), {**merged, "fastbp": json.dumps(self._describe())})
@@ -245,6 +248,10 @@ def consumers(network: Network) -> Counter[int]:
 
 def load(path: str | PathLike[str]) -> Network:
     """The network that `save` wrote. Its own text metadata is in `metadata`."""
+    import json
+
+    from fastbp import checkpoint
+
     arrays, metadata = checkpoint.load(path)
     try:
         description = json.loads(metadata.pop("fastbp"))

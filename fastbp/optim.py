@@ -15,14 +15,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp._errors import ArgumentError
 from fastbp.emit.update import bias_correction
 from fastbp.kernels import update
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["SGD", "AdaGrad", "Adam", "AdamW", "Optimizer", "RMSprop", "from_dict", "from_name"]
 

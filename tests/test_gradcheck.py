@@ -14,7 +14,7 @@ import reference
 
 import fastbp
 from fastbp._errors import DTypeError, ShapeError
-from fastbp.gradcheck import GradcheckError, gradcheck, gradcheck_layer, gradcheck_network
+from fastbp._gradcheck import GradcheckError, gradcheck, gradcheck_layer, gradcheck_network
 
 Array = np.ndarray[Any, Any]
 Case = tuple[Callable[[Array], float], Array, Array]

@@ -15,7 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # docs/design/001-architecture.md; `fastbp` itself is the level of the public names.
 LEVELS: tuple[tuple[str, ...], ...] = (
-    ("_errors", "_folders", "_jit", "_placement", "_runtime", "_tuning", "_typing", "_version"),
+    ("_errors", "_folders", "_jit", "_lazy", "_placement", "_runtime", "_tuning", "_typing",
+     "_version"),
     ("_arena", "_simd"),
     ("_cache", "_compiler", "_native"),
     ("kernels",),
@@ -23,7 +24,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("checkpoint", "datasets", "history", "initializers", "layers", "losses", "optim", "plots",
      "schedules"),
     ("_turn", "batches", "graph", "network", "planner"),
-    ("_interrupts", "callbacks", "data", "diagnosis", "feeds", "fitting", "gradcheck", "reading",
+    ("_gradcheck", "_interrupts", "callbacks", "data", "diagnosis", "feeds", "fitting", "reading",
      "samples", "targets", "trainer", "training_plan", "training_state"),
     ("fastbp",),
     ("compat", "sklearn"),

@@ -13,8 +13,7 @@ import pytest
 import reference
 from reference import assert_within, unit_roundoff, widen
 
-from fastbp import ops
-from fastbp.gradcheck import gradcheck
+from fastbp import gradcheck, ops
 
 ROOT = Path(__file__).parents[1]
 DTYPES = [np.float32, np.float64]

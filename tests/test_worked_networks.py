@@ -15,8 +15,7 @@ import reference
 from reference import assert_within, unit_roundoff, widen
 
 import fastbp
-from fastbp import ops
-from fastbp.gradcheck import gradcheck_network
+from fastbp import gradcheck_network, ops
 
 # ---- whole networks: the same code on values and on magnitudes ----------------------------------
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastbp._program import Program
 from fastbp.emit.reduce import BLOCK
 from fastbp.kernels import update
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def emit_update(program: Program, kind: int, w: int, g: int, size: int, *, hyper: int, rates: int,
