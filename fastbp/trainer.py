@@ -163,10 +163,7 @@ class Trainer:
         plan = self._plan(samples, rows, None)
         plan.set_batch(samples.inputs, samples.targets, index, samples.weights)
         self._step_cell[0] = self.step_count
-        saved = {name: view.copy() for name, view in self.network.buffers.items()}
         plan.plan.run(1)
-        for name, view in self.network.buffers.items():
-            view[...] = saved[name]
         return plan
 
     def _samples(self, x: Any, y: Any, sample_weight: Any) -> Samples:
@@ -239,7 +236,7 @@ class Trainer:
             validation data, val_loss and val_accuracy; of a resumed fit from its beginning.
         Raises:
             NonFiniteError: a loss or parameters are not finite (`check_finite`). Parameters are
-            those before that step; running statistics may have seen its batch.
+            those before that step, and so are running statistics.
             CheckpointError: `resume` cannot be read or belongs to another training.
         Ctrl-C raises KeyboardInterrupt at the edge of a step, within a fraction of a second.
         """
