@@ -59,6 +59,16 @@ class Deferral:
         finally:
             self._open = False
 
+    @contextlib.contextmanager
+    def lowered(self) -> Iterator[None]:
+        """Within `lifted`: signals wait for the end of this block."""
+        self._open = False
+        try:
+            yield
+        finally:
+            self._open = True
+        self()
+
 
 @contextlib.contextmanager
 def deferred_interrupts() -> Iterator[Deferral]:

@@ -38,6 +38,10 @@ CHUNK_SECONDS = 0.05
 _TINY = 1e-300  # for the mean loss of samples whose weights are all 0
 
 
+class _PausedError(Exception):
+    """Ends a validation that a callback does not want any more of."""
+
+
 def shuffled(bits: np.random.PCG64, count: int) -> np.ndarray:
     """The numbers 0 .. count-1 in random order, int64 (count,).
 
@@ -57,7 +61,8 @@ class Fit:
     Attributes: epoch (under way, from 1), position (its samples that are done), loss_sum and
     seconds (of the epoch so far), order_state (of the generator before it drew the epoch's order),
     first_step (the trainer's steps before this fit), history, hooks (by priority), resumed (whether
-    a checkpoint is continued), resumed_from (its file).
+    a checkpoint is continued), resumed_from (its file), outputs (of the epoch's validation data
+    where they are all in memory, until the next epoch).
     """
 
     def __init__(self, trainer: Trainer, feed: Feed, *, epochs: int, batch_size: int,
@@ -77,6 +82,7 @@ class Fit:
         self.order_state: Any = trainer.bits.state
         self.resumed = False
         self.resumed_from: Path | None = None
+        self.outputs: tuple[np.ndarray, ...] = ()
         self._saved: training_state.Saved | None = None
         self._chunk = 1
         self._at_edge = False
@@ -144,7 +150,11 @@ class Fit:
                 self._let_signals_through()
                 if self._is_paused():
                     return
-            self._end_epoch()
+            self._check_parameters()
+            scores = self._validate()
+            if self._is_paused():
+                return
+            self._end_epoch(scores)
             self._let_signals_through()
 
     def _is_paused(self) -> bool:
@@ -218,21 +228,45 @@ class Fit:
                 count = min(count, hook.next_step - self.trainer.step_count)
         return count
 
-    def _end_epoch(self) -> None:
+    def _check_parameters(self) -> None:
+        """Parameters that the epoch's last step has spoilt: no loss tells of them."""
         trainer = self.trainer
         if trainer.check_finite:
             error = bad_parameter(trainer.network, trainer.step_count, self.epoch)
             if error is not None:
                 raise error
+
+    def _validate(self) -> dict[str, float]:
+        """Scores of the validation data; none where a callback ended it by `stop_now`.
+
+        Nothing changes meanwhile, so that it may end anywhere: the fit is then where it was after
+        the epoch's last step, and one that goes on from there validates anew.
+        """
+        if self.validation is None:
+            return {}
+        self._at_edge = True
+        try:
+            with self._edge.lifted():
+                scores, self.outputs = self.trainer.run_evaluation(self._look_up,
+                                                                   *self.validation)
+        except _PausedError:
+            scores = {}
+        self._at_edge = False
+        return scores
+
+    def _look_up(self) -> None:
+        """Callbacks look around between two chunks of the validation data."""
+        with self._edge.lowered():
+            self._call("on_validation")
+        if self.trainer.stop_now:
+            raise _PausedError
+
+    def _end_epoch(self, scores: dict[str, float]) -> None:
+        trainer = self.trainer
         row = {"epoch": self.epoch, "loss": self.loss_sum / max(float(np.sum(self._sizes)), _TINY),
                "lr": float(self._rates[-1]), "seconds": self.seconds,
                "samples_per_second": self.position / self.seconds}
-        if self.validation is not None:
-            self._at_edge = True  # evaluation changes nothing, so that it may end anywhere
-            with self._edge.lifted():
-                scores = trainer.evaluate(*self.validation)
-            self._at_edge = False
-            row |= {f"val_{name}": value for name, value in scores.items()}
+        row |= {f"val_{name}": value for name, value in scores.items()}
         trainer.schedule.epoch_end(row)
         self.history.append(row)
         self.epoch, self.position, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0

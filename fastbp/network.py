@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -169,8 +170,11 @@ class Network:
 
     # ---- use --------------------------------------------------------------------------------
 
-    def predict(self, x: Any) -> Any:
-        """Outputs in test mode for samples x (N, ...): an array, or a tuple for several outputs."""
+    def predict(self, x: Any, *, pause: Callable[[], None] | None = None) -> Any:
+        """Outputs in test mode for samples x (N, ...): an array, or a tuple for several outputs.
+
+        pause: called before each chunk of PREDICT_ROWS samples; what it raises ends the prediction.
+        """
         from fastbp.batches import as_batch
         from fastbp.planner import Plan
 
@@ -181,6 +185,8 @@ class Network:
                         for i in self.output_steps)
         for begin in range(0, count, PREDICT_ROWS):
             rows = min(PREDICT_ROWS, count - begin)
+            if pause is not None:
+                pause()
             with self.turn:
                 key = (rows, *sparse)
                 plan = self._predictions.get(key)

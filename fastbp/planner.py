@@ -106,6 +106,7 @@ class Plan:
                         if is_sparse}
         self._readers: dict[int, list[tuple[Program, int, Instruction]]] = {}
         self._updated: set[str] = set()
+        self._after_losses: list[Callable[[bool], None]] = []
         self._uses = consumers(network)
         self._fused = _fused_activations(network, self._uses)
         self._alias = {activation: affine for affine, activation in self._fused.items()}
@@ -210,6 +211,13 @@ class Plan:
     def step_cell(self) -> int:
         """Address of the number of the run's first step, for random masks."""
         return address_of(self._step_cell)
+
+    def after_losses(self, emit: Callable[[bool], None]) -> None:
+        """Emits what a forward pass changes for good, but not where a loss halts the run.
+
+        It is told whether that may overlap with the instruction before.
+        """
+        self._after_losses.append(emit)
 
     # ---- gradients and updates -----------------------------------------------------------------
 
@@ -328,6 +336,8 @@ class Plan:
 
     def emit_backward(self, output_gradients: dict[int, Operand]) -> None:
         """All layers in reverse order, from the gradients of output steps."""
+        for number, emit in enumerate(self._after_losses):
+            emit(number > 0)
         for node, dy in output_gradients.items():
             self.add_gradient(self._alias.get(node, node), dy)
         for node in reversed(range(len(self.network.steps))):

@@ -163,10 +163,7 @@ class Trainer:
         plan = self._plan(samples, rows, None)
         plan.set_batch(samples.inputs, samples.targets, index, samples.weights)
         self._step_cell[0] = self.step_count
-        saved = {name: view.copy() for name, view in self.network.buffers.items()}
         plan.plan.run(1)
-        for name, view in self.network.buffers.items():
-            view[...] = saved[name]
         return plan
 
     def _samples(self, x: Any, y: Any, sample_weight: Any) -> Samples:
@@ -239,7 +236,7 @@ class Trainer:
             validation data, val_loss and val_accuracy; of a resumed fit from its beginning.
         Raises:
             NonFiniteError: a loss or parameters are not finite (`check_finite`). Parameters are
-            those before that step; running statistics may have seen its batch.
+            those before that step, and so are running statistics.
             CheckpointError: `resume` cannot be read or belongs to another training.
         Ctrl-C raises KeyboardInterrupt at the edge of a step, within a fraction of a second.
         """
@@ -292,11 +289,20 @@ class Trainer:
 
         x, y: as for `fit`.
         """
+        return self.run_evaluation(None, x, y, sample_weight)[0]
+
+    def run_evaluation(self, pause: Callable[[], None] | None, x: Any, y: Any = None,
+                       sample_weight: Any = None
+                       ) -> tuple[dict[str, float], tuple[np.ndarray, ...]]:
+        """`evaluate`, and the outputs where all samples are in memory at once, else ().
+
+        pause: as for `network.predict`.
+        """
         feed = feed_of(self.network, self.losses, x, y, sample_weight)
         if feed.rows == 0:
             raise DataError("x has no samples", "at least one")
         if isinstance(feed, ArrayFeed):
-            return self._scores(feed.samples)
+            return self._scores(feed.samples, pause)
         sums: dict[str, float] = {}
         total, position = 0.0, 0
         try:
@@ -304,18 +310,19 @@ class Trainer:
             while (window := feed.window(position)) is not None:
                 weights, position = window.samples.weights, window.end
                 part = len(window.index) if weights is None else float(weights.sum())
-                for name, value in self._scores(window.samples).items():
+                for name, value in self._scores(window.samples, pause)[0].items():
                     sums[name] = sums.get(name, 0.0) + part * value
                 total += part
         finally:
             feed.close()
         if not total:
             raise DataError("no samples, or weights that are all 0", "at least one sample")
-        return {name: value / total for name, value in sums.items()}
+        return {name: value / total for name, value in sums.items()}, ()
 
-    def _scores(self, samples: Samples) -> dict[str, float]:
+    def _scores(self, samples: Samples, pause: Callable[[], None] | None
+                ) -> tuple[dict[str, float], tuple[np.ndarray, ...]]:
         inputs = samples.inputs
-        outputs = self.network.predict(tuple(inputs) if len(inputs) > 1 else inputs[0])
+        outputs = self.network.predict(tuple(inputs) if len(inputs) > 1 else inputs[0], pause=pause)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         scores = {"loss": 0.0}
         for output, target, loss in zip(outputs, samples.targets, self.losses, strict=True):
@@ -325,7 +332,7 @@ class Trainer:
             scores["loss"] += float(value)
             if loss.classification and "accuracy" not in scores:
                 scores["accuracy"] = accuracy(flat, target, samples.weights)
-        return scores
+        return scores, outputs
 
     def predict(self, x: Any) -> Any:
         """`network.predict`."""

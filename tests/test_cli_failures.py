@@ -41,7 +41,8 @@ def test_signals_keep_the_model_so_far(number, status, folder):
     assert re.search(r"^fastbp: error: interrupted after \d+ of 100000 epochs; the model so far is "
                      r"saved; the same command with --resume --out run goes on$", err, re.MULTILINE)
     assert "Traceback" not in err
-    assert "test accuracy" in out
+    assert ("test accuracy" in out) == (number == signal.SIGINT)
+    assert ("not scored after SIGTERM" in out) == (number == signal.SIGTERM)
     fastbp.load("run/model.safetensors")
     assert not _files.is_finished(folder / "run")
     (saved,) = (folder / "run" / "checkpoints").iterdir()

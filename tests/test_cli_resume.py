@@ -15,6 +15,7 @@ import pytest
 from commands import metrics, parameters, succeeds, write_blobs, write_line
 
 import fastbp
+from fastbp.callbacks import Signals
 from fastbp.cli import main, train
 from fastbp.cli._files import is_finished
 
@@ -81,6 +82,31 @@ def test_a_regression_in_pieces(capsys):
     lines = Path("cut/metrics.csv").read_text().splitlines()
     assert len(lines) == 41
     assert "val_r2" in lines[0]
+
+
+def test_sigterm_during_the_validation_of_a_regression(capsys, monkeypatch):
+    """The second epoch has no record, and the model so far no scores, until somebody goes on."""
+    write_line("data.csv")
+    options = (*RUN, "--task", "regression", "--validation", "0.5")
+    succeeds(capsys, *options, "--out", "whole")
+    looks, look = [], Signals.on_validation
+
+    def terminate(self, trainer):
+        looks.append(len(trainer.history))
+        if looks.count(1) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        look(self, trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fastbp.network, "PREDICT_ROWS", 30)
+        patch.setattr(Signals, "on_validation", terminate)
+        assert main([*options, "--out", "cut"]) == 143
+    assert looks == [0] * 5 + [1] * 2  # chunks
+    assert len(metrics("cut")) == 1
+    assert "not scored after SIGTERM" in capsys.readouterr().out
+    assert json.loads(Path("cut/result.json").read_text())["finished"] is False
+    succeeds(capsys, *options, "--out", "cut", *GOES_ON)
+    assert_same("whole", "cut")
 
 
 def test_a_finished_run_is_left_alone(capsys):

@@ -240,6 +240,13 @@ def test_files_and_functions_are_short():
     assert statistics.median(lengths[name] for name in modules) <= MEDIAN_LINES
 
 
+def test_test_files_are_short():
+    lengths = {path: path.read_text(encoding="utf-8").count("\n")
+               for path in (ROOT / "tests").rglob("*.py")}
+    assert len(lengths) > 100
+    assert not {str(path): length for path, length in lengths.items() if length > MOST_LINES}
+
+
 def test_every_operation_has_a_twin():
     from fastbp import ops
 

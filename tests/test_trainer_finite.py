@@ -16,13 +16,13 @@ def data(rng):
     return x, x[:, :3].argmax(axis=1)
 
 
-def make(*layers, optimizer=None, **settings):
+def make(*layers, optimizer=None, input_shape=None, **settings):
     layers = layers or (fastbp.Affine(12, 16, activation="relu"), fastbp.Affine(16, 3))
-    network = fastbp.Sequential(list(layers), seed=1)
+    network = fastbp.Sequential(list(layers), input_shape=input_shape, seed=1)
     return fastbp.Trainer(network, optimizer=optimizer or fastbp.SGD(0.1), seed=2, **settings)
 
 
-def steps_before(trainer, x, y, count, batch=20):
+def steps_before(trainer, x, y, count, batch=20, **settings):
     """Parameters after so many steps of a fit without the trouble."""
     class Stop(callbacks.Callback):
         next_step = count
@@ -31,7 +31,7 @@ def steps_before(trainer, x, y, count, batch=20):
             trainer.stop_now = trainer.step_count == count
 
     if count:
-        trainer.fit(x, y, epochs=5, batch_size=batch, callbacks=[Stop()])
+        trainer.fit(x, y, epochs=5, batch_size=batch, callbacks=[Stop()], **settings)
     return trainer.network.values.copy()
 
 
@@ -99,6 +99,46 @@ def test_without_the_check_it_goes_on(data):
     history = trainer.fit(x, y, epochs=2, batch_size=20)
     assert trainer.step_count == 20
     assert not np.isfinite(history.loss[-1])
+
+
+def with_batchnorm(images):
+    if images:
+        return make(fastbp.SpatialBatchNorm(3), fastbp.Flatten(), fastbp.BatchNorm(12),
+                    fastbp.Affine(12, 3), input_shape=(3, 2, 2))
+    return make(fastbp.BatchNorm(12), fastbp.Affine(12, 700), fastbp.BatchNorm(700), fastbp.Tanh(),
+                fastbp.Affine(700, 3))
+
+
+@pytest.mark.parametrize("images", [False, True], ids=["BatchNorm", "SpatialBatchNorm"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_running_statistics_are_those_before_the_step(data, threads, images):
+    """Of a step in the middle of a run, and of a single one; gradients leave them alone too."""
+    x, y = data
+    spoilt = x.copy()
+    spoilt[130] = np.nan
+    with fastbp.threads(threads, oversubscribe=True):
+        trainer, expected = with_batchnorm(images), with_batchnorm(images)
+        with pytest.raises(fastbp.NonFiniteError, match="sample 130") as found:
+            trainer.fit(spoilt, y, epochs=1, batch_size=20, shuffle=False)
+        assert found.value.step == 7
+        steps_before(expected, x, y, 6, shuffle=False)
+        assert_same_state(trainer, expected)
+        assert np.isnan(trainer.train_step(spoilt[120:140], y[120:140]))
+        trainer.gradients(x, y)
+        assert_same_state(trainer, expected)
+        for one in (trainer, expected):
+            one.fit(x, y, epochs=1, batch_size=20)
+        assert_same_state(trainer, expected)
+
+
+def assert_same_state(one, other):
+    """Parameters and running statistics, bit by bit; these have moved from where they began."""
+    first, second = one.network.state_dict(), other.network.state_dict()
+    assert all(np.array_equal(first[name], second[name]) for name in second)
+    assert any(name.endswith("running_var") for name in second)
+    assert all(np.isfinite(array).all() for array in first.values())
+    assert all((array != (1.0 if name.endswith("var") else 0.0)).any()
+               for name, array in one.network.buffers.items())
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -41,6 +41,12 @@ class Callback:
     def on_steps(self, trainer: Any, steps: Steps) -> None:
         """At an edge between steps, 20 times a second or more; arrays live until the next edge."""
 
+    def on_validation(self, trainer: Any) -> None:
+        """Before each chunk of the validation data, 1024 samples; `stop_now` ends it and the fit.
+
+        The epoch's last step is done, and not its end: a fit that goes on validates from the start.
+        """
+
     def on_epoch_end(self, trainer: Any, row: Row) -> None:
         """After an epoch; `row` is its line of the history, and may be added to."""
 

@@ -109,6 +109,12 @@ class Checkpoint(Callback):
         if asked or due or late:
             self._save(trainer)
 
+    def on_validation(self, trainer: Any) -> None:
+        """Save where it is asked for."""
+        if trainer.checkpoint_wanted:
+            trainer.checkpoint_wanted = False
+            self._save(trainer)
+
     def on_epoch_end(self, trainer: Any, row: Row) -> None:
         """Save at the end of an epoch where one is due, and the best."""
         if self.monitor is not None:

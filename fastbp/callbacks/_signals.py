@@ -12,7 +12,8 @@ from fastbp.history import Row
 
 
 class Signals(Callback):
-    """Within its `with` block, and given to `fit`, signals take effect at edges of steps.
+    """Within its `with` block, and given to `fit`, signals take effect at edges of steps
+    and of chunks of validation data.
 
     SIGTERM ends the fit (`Checkpoint` then saves); SIGUSR1 asks for a checkpoint and the fit goes
     on. Handlers only set a flag. They can be set in the main thread only; in others the block
@@ -54,8 +55,12 @@ class Signals(Callback):
         """Look at the flags."""
         self._look(trainer)
 
+    def on_validation(self, trainer: Any) -> None:
+        """Look at the flags: validation may take a while."""
+        self._look(trainer)
+
     def on_epoch_end(self, trainer: Any, row: Row) -> None:
-        """Look at the flags: validation may have taken a while."""
+        """Look at the flags: so may what other callbacks do."""
         self._look(trainer)
 
     def _look(self, trainer: Any) -> None:

@@ -123,8 +123,9 @@ class TimeLimit(Callback):
 
     Arguments:
         seconds: the limit.
-        at_step_edge: stop within a fraction of a second, in the middle of an epoch, instead of at
-            the end of the epoch. `expired` tells whether it happened; `stopped_epoch` when.
+        at_step_edge: stop within a fraction of a second, in the middle of an epoch or of its
+            validation, instead of at the end of the epoch. `expired` tells whether it happened;
+            `stopped_epoch` when.
     """
 
     def __init__(self, seconds: float, at_step_edge: bool = False) -> None:
@@ -145,8 +146,15 @@ class TimeLimit(Callback):
 
     def on_steps(self, trainer: Any, steps: Steps) -> None:
         """Look at the clock between steps."""
+        self._look(trainer, steps.epoch)
+
+    def on_validation(self, trainer: Any) -> None:
+        """Look at the clock between chunks of the validation data."""
+        self._look(trainer, trainer.current.epoch)
+
+    def _look(self, trainer: Any, epoch: int) -> None:
         if self.at_step_edge and self._is_over():
-            self.stopped_epoch = steps.epoch
+            self.stopped_epoch = epoch
             trainer.stop_now = True
 
     def on_epoch_end(self, trainer: Any, row: Row) -> None:

@@ -50,8 +50,8 @@ class Recorder(Callback):
             NonFiniteError: the validation loss is not finite.
         """
         if self._validation is not None:
-            x, y = self._validation
-            found = score(self._preparation, trainer.network.predict(x), y)
+            # What the fit has just predicted: doing it again could not be interrupted.
+            found = score(self._preparation, trainer.current.outputs[0], self._validation[1])
             row |= {"val_r2": found["r2"], "val_rmse": found["rmse"]}
         self.rows.append(dict(row))
         with self._path.open("a", encoding="utf-8") as stream:

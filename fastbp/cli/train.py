@@ -124,7 +124,8 @@ def _train_in(folder: Path, options: Namespace, sources: Sources, trainer: Any,
         except NonFiniteError as error:
             return _complain(f"training diverged: {error.given}; try a smaller --lr or "
                              f"--clip-norm 1; no model was saved", 1)
-        _finish(options, folder, trainer, sources, recorder, start)
+        _finish(options, folder, trainer, sources, recorder, start,
+                is_urgent=signals.terminated and not trainer.finished)
     return _status(options, folder, trainer, recorder, signals, limit)
 
 
@@ -213,21 +214,23 @@ def _fit(options: Namespace, trainer: Any, sources: Sources, callbacks: list[Cal
 
 
 def _finish(options: Namespace, folder: Path, trainer: Any, sources: Sources, recorder: Recorder,
-            start: float) -> None:
-    """Score the network and write model, result and picture."""
+            start: float, *, is_urgent: bool) -> None:
+    """Write model, result and picture, and score the network unless somebody waits for the end."""
     network = trainer.network
-    result: dict[str, Any] = {"epochs": len(recorder.rows), "finished": trainer.finished}
-    if sources.validation:
-        result["validation"] = _score(sources, network, sources.validation)
-    if sources.test:
-        result["test"] = _score(sources, network, sources.test)
-    result["training_seconds"] = round(sum(row["seconds"] for row in recorder.rows), 4)
     network.save(folder / _files.MODEL)
+    result: dict[str, Any] = {"epochs": len(recorder.rows), "finished": trainer.finished}
+    for name, pair in (("validation", sources.validation), ("test", sources.test)):
+        if pair and not is_urgent:
+            result[name] = _score(sources, network, pair)
+    result["training_seconds"] = round(sum(row["seconds"] for row in recorder.rows), 4)
     _files.write_json(folder / _files.RESULT, result)
-    note = "test " + describe(result["test"]) if sources.test else ""
+    note = "test " + describe(result["test"]) if "test" in result else ""
     picture = _curves(folder, recorder, sources, note)
-    print(note or ("validation " + describe(result["validation"]) if sources.validation else
-                   "no test data: pass --test FILE or a fraction to score the network"))
+    if is_urgent:
+        print("not scored after SIGTERM: `fastbp evaluate` does")
+    else:
+        print(note or ("validation " + describe(result["validation"]) if sources.validation else
+                       "no test data: pass --test FILE or a fraction to score the network"))
     print(f"time     {result['training_seconds']:.2f} s of training, "
           f"{time.perf_counter() - start:.2f} s in all")
     print(f"wrote    {folder}{'' if picture else ' (no picture: ' + _NO_PICTURE + ')'}")

@@ -29,12 +29,14 @@ def _partials(program: Program, groups: int, cols: int, first: int, second: int
 
 def emit_batchnorm_forward(program: Program, y: Operand, x: Operand, *, gamma: int, beta: int,
                            mean: int, rstd: int, running_mean: int = 0, running_var: int = 0,
-                           momentum: float = 0.9, eps: float = 1e-5, training: bool = True) -> None:
+                           momentum: float = 0.9, eps: float = 1e-5, training: bool = True,
+                           var: int = 0) -> None:
     """y = gamma*(x - mean)*rstd + beta over the columns of x; y may be x.
 
     gamma, beta, mean, rstd and the running statistics are addresses of (cols,) vectors; mean and
     rstd are written (for the backward pass). training: statistics of the batch, which go into the
-    running ones (addresses 0: there are none); else the running ones, which must exist.
+    running ones (addresses 0: there are none); else the running ones, which must exist. var: of a
+    vector for the batch's variance, for an `emit_track` later; 0: none.
     """
     contiguous("y", y)
     contiguous("x", x)
@@ -46,15 +48,42 @@ def emit_batchnorm_forward(program: Program, y: Operand, x: Operand, *, gamma: i
     if training:
         program.emit(batchnorm.BATCHNORM_MOMENTS, tasks=tasks, mean=means, m2=m2s, step=step,
                      x=x.address, x_step=x.row_step, **blocks)
-    finish_cols = padded(max(1, BLOCK // groups), program.dtype)
-    program.emit(batchnorm.BATCHNORM_FINISH, tasks=-(-cols // finish_cols), mean=mean, rstd=rstd,
-                 running_mean=running_mean, running_var=running_var, means=means, m2s=m2s,
+    tracks = emit_finish(program, mean=mean, rstd=rstd, var=var, running_mean=running_mean,
+                         running_var=running_var, means=means, m2s=m2s, step=step, groups=groups,
+                         rows=rows, cols=cols, block_rows=blocks["block_rows"], momentum=momentum,
+                         eps=eps, training=training)
+    program.emit(batchnorm.BATCHNORM_NORMALIZE, tasks=tasks, overlap=tracks, y=y.address,
+                 y_step=y.row_step, x=x.address, x_step=x.row_step, mean=mean, rstd=rstd,
+                 gamma=gamma, beta=beta, blocks=tasks, stream=streams(program, y), **blocks)
+
+
+def emit_finish(program: Program, *, mean: int, rstd: int, var: int, running_mean: int,
+                running_var: int, means: int, m2s: int, step: int, groups: int, rows: int,
+                cols: int, block_rows: int, momentum: float, eps: float, training: bool) -> bool:
+    """mean, rstd and var of `rows` rows from the moments of `groups` blocks of block_rows of them.
+
+    As in `emit_batchnorm_forward`. True where what is emitted next may overlap with the last
+    instruction.
+    """
+    tracks = training and running_mean != 0
+    if tracks and not var:
+        var = program.workspace(cols)
+    block_cols = padded(max(1, BLOCK // groups), program.dtype)
+    program.emit(batchnorm.BATCHNORM_FINISH, tasks=-(-cols // block_cols), mean=mean, rstd=rstd,
+                 var=var, running_mean=running_mean, running_var=running_var, means=means, m2s=m2s,
                  step=step, groups=groups if training else 0, rows=rows, cols=cols,
-                 block_rows=blocks["block_rows"], block_cols=finish_cols, momentum=momentum,
-                 eps=eps)
-    program.emit(batchnorm.BATCHNORM_NORMALIZE, tasks=tasks, y=y.address, y_step=y.row_step,
-                 x=x.address, x_step=x.row_step, mean=mean, rstd=rstd, gamma=gamma, beta=beta,
-                 blocks=tasks, stream=streams(program, y), **blocks)
+                 block_rows=block_rows, block_cols=block_cols, eps=eps)
+    if tracks:
+        emit_track(program, running_mean, running_var, mean, var, cols, momentum)
+    return tracks
+
+
+def emit_track(program: Program, running_mean: int, running_var: int, mean: int, var: int,
+               cols: int, momentum: float, *, overlap: bool = False) -> None:
+    """running = momentum*running + (1 - momentum)*batch; addresses of (cols,) vectors."""
+    program.emit(batchnorm.BATCHNORM_TRACK, tasks=-(-cols // BLOCK), overlap=overlap,
+                 running_mean=running_mean, running_var=running_var, mean=mean, var=var, cols=cols,
+                 block_cols=BLOCK, momentum=momentum)
 
 
 def emit_batchnorm_backward(program: Program, dx: Operand, dy: Operand, x: Operand, *, dgamma: int,

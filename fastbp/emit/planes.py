@@ -7,8 +7,9 @@ from typing import Any
 
 from fastbp._arena import padded
 from fastbp._program import Operand, Program
+from fastbp.emit.batchnorm import emit_finish
 from fastbp.emit.reduce import BLOCK, emit_column_sums, emit_fill
-from fastbp.kernels import batchnorm, planes
+from fastbp.kernels import planes
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,15 @@ def _tasks(planes: int, size: int) -> tuple[int, int]:
 def emit_spatial_forward(program: Program, y: Operand, x: Operand, shape: Statistics, *, gamma: int,
                          beta: int, mean: int, rstd: int, running_mean: int = 0,
                          running_var: int = 0, momentum: float = 0.9, eps: float = 1e-5,
-                         training: bool = True) -> None:
+                         training: bool = True, var: int = 0) -> None:
     """y = gamma*(x - mean)*rstd + beta over images, a row of x and y each; y may be x.
 
     mean and rstd are written: addresses of (N, groups) or, for BatchNorm, (C,). The running
-    statistics as in `emit_batchnorm_forward`.
+    statistics and var as in `emit_batchnorm_forward`.
     """
     if x.rows == 0 or x.cols == 0:
         return
-    n, c, size = x.rows, shape.channels, shape.size
+    n, c, size, tracks = x.rows, shape.channels, shape.size, False
     if shape.groups:
         tasks, block = _tasks(n * shape.groups, x.cols // shape.groups)
         program.emit(planes.PLANE_MOMENTS, tasks=tasks, mean=mean, m2=rstd, step=shape.groups,
@@ -61,15 +62,15 @@ def emit_spatial_forward(program: Program, y: Operand, x: Operand, shape: Statis
             program.emit(planes.PLANE_MOMENTS, tasks=tasks, mean=means, m2=m2s, step=step,
                          x=x.address, x_sample=x.row_step, samples=n, rows=c, size=size,
                          block=block, finish=0, eps=eps)
-        cols = padded(max(1, BLOCK // n), program.dtype)
-        program.emit(batchnorm.BATCHNORM_FINISH, tasks=-(-c // cols), mean=mean, rstd=rstd,
-                     running_mean=running_mean, running_var=running_var, means=means, m2s=m2s,
-                     step=step, groups=n if training else 0, rows=n * size, cols=c,
-                     block_rows=size, block_cols=cols, momentum=momentum, eps=eps)
+        tracks = emit_finish(program, mean=mean, rstd=rstd, var=var, running_mean=running_mean,
+                             running_var=running_var, means=means, m2s=m2s, step=step, groups=n,
+                             rows=n * size, cols=c, block_rows=size, momentum=momentum, eps=eps,
+                             training=training)
     tasks, block = _tasks(n * c, size)
-    program.emit(planes.PLANE_NORMALIZE, tasks=tasks, y=y.address, y_sample=y.row_step,
-                 x=x.address, x_sample=x.row_step, mean=mean, rstd=rstd, gamma=gamma, beta=beta,
-                 samples=n, channels=c, size=size, block=block, **shape.words)
+    program.emit(planes.PLANE_NORMALIZE, tasks=tasks, overlap=tracks, y=y.address,
+                 y_sample=y.row_step, x=x.address, x_sample=x.row_step, mean=mean, rstd=rstd,
+                 gamma=gamma, beta=beta, samples=n, channels=c, size=size, block=block,
+                 **shape.words)
 
 
 def emit_spatial_backward(program: Program, dx: Operand, dy: Operand, x: Operand,

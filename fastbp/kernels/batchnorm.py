@@ -15,6 +15,8 @@ Design
     distance from the chunk's mean is part of the total variance, so what cancels is never more
     than what stays: the variance is off by some CHUNK*u of itself whatever the mean. A constant
     column has s = q = 0 and gives y = beta exactly.
+  * The running statistics have an instruction of their own: in a training program it comes after
+    the losses, where a run that a loss halts does not get to.
   * Means are kept as offsets from a first row, so merging does not round at the size of the mean.
 Values whose distance from the mean is above 1e18 (float32) overflow the variance.
 Mathematics: docs/math.md#batchnorm; merge: Chan, Golub & LeVeque 1983.
@@ -37,8 +39,8 @@ BATCHNORM_MOMENTS = Instruction(
     "batchnorm_moments", "mean m2 step x x_step rows cols block_rows block_cols")
 BATCHNORM_FINISH = Instruction(
     "batchnorm_finish",
-    "mean rstd running_mean running_var means m2s step groups rows cols block_rows block_cols",
-    "momentum eps")
+    "mean rstd var running_mean running_var means m2s step groups rows cols block_rows block_cols",
+    "eps")
 BATCHNORM_NORMALIZE = Instruction(
     "batchnorm_normalize",
     "y y_step x x_step mean rstd gamma beta rows cols block_rows block_cols blocks stream")
@@ -49,6 +51,8 @@ BATCHNORM_DX = Instruction(
     "batchnorm_dx",
     "dx dx_step dy dy_step x x_step mean rstd gamma dgamma dbeta rows cols block_rows block_cols "
     "blocks stream training")
+BATCHNORM_TRACK = Instruction(
+    "batchnorm_track", "running_mean running_var mean var cols block_cols", "momentum")
 
 
 # ---- forward -------------------------------------------------------------------------------------
@@ -99,14 +103,13 @@ def batchnorm_moments(start, end, i, n, mean, m2, x, x_step, rows):
 
 
 @over_strips
-def batchnorm_finish(start, end, i, n, mean, rstd, running_mean, running_var, tracked, means, m2s,
-                     step, groups, rows, block_rows, momentum, eps):
+def batchnorm_finish(start, end, i, n, mean, rstd, var, wanted, running_mean, running_var, means,
+                     m2s, step, groups, rows, block_rows, eps):
     """mean and rstd of the columns from the moments of `groups` blocks, merged in order.
 
     groups 0: from the running statistics. means, m2s (groups, cols), rows at step, of block_rows
     of the `rows` rows each; the others (cols,). Overwrites mean and rstd, which may be the first
-    rows of means and m2s; running = momentum*running + (1 - momentum)*batch (biased variance)
-    where `tracked`.
+    rows of means and m2s; var = the batch's biased variance where it is `wanted`.
     """
     if groups > 0:
         centre, m2 = load_strip(means, i, n), load_strip(m2s, i, n)
@@ -115,16 +118,26 @@ def batchnorm_finish(start, end, i, n, mean, rstd, running_mean, running_var, tr
             delta = (load_strip(means, g * step + i, n) - origin) - offset
             q, done = load_strip(m2s, g * step + i, n), g * block_rows
             offset, m2 = _merge(mean, offset, m2, delta, q, done, min(block_rows, rows - done))
-        centre, var = origin + offset, m2 * splat_strip(mean, 1.0 / rows)
-        if tracked:
-            old, new = splat_strip(mean, momentum), splat_strip(mean, 1.0 - momentum)
-            held = load_strip(running_mean, i, n), load_strip(running_var, i, n)
-            store_strip(running_mean, i, fma(old, held[0], new * centre), n)
-            store_strip(running_var, i, fma(old, held[1], new * var), n)
+        centre, spread = origin + offset, m2 * splat_strip(mean, 1.0 / rows)
+        if wanted:
+            store_strip(var, i, spread, n)
     else:
-        centre, var = load_strip(running_mean, i, n), load_strip(running_var, i, n)
+        centre, spread = load_strip(running_mean, i, n), load_strip(running_var, i, n)
     store_strip(mean, i, centre, n)
-    store_strip(rstd, i, splat_strip(mean, 1.0) / sqrt(var + splat_strip(mean, eps)), n)
+    store_strip(rstd, i, splat_strip(mean, 1.0) / sqrt(spread + splat_strip(mean, eps)), n)
+
+
+@over_strips
+def batchnorm_track(start, end, i, n, running_mean, running_var, mean, var, momentum):
+    """running = momentum*running + (1 - momentum)*batch, of mean and (biased) variance.
+
+    All (cols,), contiguous. Overwrites running_mean and running_var. Source:
+    docs/math.md#batchnorm.
+    """
+    old, new = splat_strip(mean, momentum), splat_strip(mean, 1.0 - momentum)
+    held = load_strip(running_mean, i, n), load_strip(running_var, i, n)
+    store_strip(running_mean, i, fma(old, held[0], new * load_strip(mean, i, n)), n)
+    store_strip(running_var, i, fma(old, held[1], new * load_strip(var, i, n)), n)
 
 
 @over_strips
@@ -200,12 +213,22 @@ def run_batchnorm_moments(w, r, task, step, slot, like):
 
 @kernel
 def run_batchnorm_finish(w, r, task, step, slot, like):
-    """Columns task*block_cols ..; running_mean 0: no running statistics."""
-    j = task * w[11]
+    """Columns task*block_cols ..; var 0: it is not wanted."""
+    j = task * w[12]
     batchnorm_finish(
-        1, min(w[11], w[9] - j), 1, like, at(pointer(w[0], like), j), at(pointer(w[1], like), j),
-        at(pointer(w[2], like), j), at(pointer(w[3], like), j), w[2] != 0,
-        at(pointer(w[4], like), j), at(pointer(w[5], like), j), w[6], w[7], w[8], w[10], r[0], r[1])
+        1, min(w[12], w[10] - j), 1, like, at(pointer(w[0], like), j), at(pointer(w[1], like), j),
+        at(pointer(w[2], like), j), w[2] != 0, at(pointer(w[3], like), j),
+        at(pointer(w[4], like), j), at(pointer(w[5], like), j), at(pointer(w[6], like), j), w[7],
+        w[8], w[9], w[11], r[0])
+
+
+@kernel
+def run_batchnorm_track(w, r, task, step, slot, like):
+    """Columns task*block_cols .. ."""
+    j = task * w[5]
+    batchnorm_track(
+        1, min(w[5], w[4] - j), 1, like, at(pointer(w[0], like), j), at(pointer(w[1], like), j),
+        at(pointer(w[2], like), j), at(pointer(w[3], like), j), r[0])
 
 
 @kernel
@@ -245,5 +268,5 @@ def run_batchnorm_dx(w, r, task, step, slot, like):
 INSTRUCTIONS = (
     (BATCHNORM_MOMENTS, run_batchnorm_moments), (BATCHNORM_FINISH, run_batchnorm_finish),
     (BATCHNORM_NORMALIZE, run_batchnorm_normalize), (BATCHNORM_SUMS, run_batchnorm_sums),
-    (BATCHNORM_DX, run_batchnorm_dx),
+    (BATCHNORM_DX, run_batchnorm_dx), (BATCHNORM_TRACK, run_batchnorm_track),
 )

@@ -167,18 +167,20 @@ def run_task(code, reals, row, task, step, slot, like, images):
     elif op == 21:
         batchnorm.run_batchnorm_dx(w, r, task, step, slot, like)
     elif op == 22:
-        layernorm.run_layernorm(w, r, task, step, slot, like)
+        batchnorm.run_batchnorm_track(w, r, task, step, slot, like)
     elif op == 23:
-        layernorm.run_layernorm_backward(w, r, task, step, slot, like)
+        layernorm.run_layernorm(w, r, task, step, slot, like)
     elif op == 24:
-        dropout.run_dropout(w, r, task, step, slot, like)
+        layernorm.run_layernorm_backward(w, r, task, step, slot, like)
     elif op == 25:
-        gemv.run_gemv(w, r, task, step, slot, like)
+        dropout.run_dropout(w, r, task, step, slot, like)
     elif op == 26:
-        gemv.run_row_product(w, r, task, step, slot, like)
+        gemv.run_gemv(w, r, task, step, slot, like)
     elif op == 27:
-        sparse.run_sparse_affine(w, r, task, step, slot, like)
+        gemv.run_row_product(w, r, task, step, slot, like)
     elif op == 28:
+        sparse.run_sparse_affine(w, r, task, step, slot, like)
+    elif op == 29:
         sparse.run_sparse_weight(w, r, task, step, slot, like)
     if images is not None:
         run_image_task(op, w, r, task, step, slot, like)
@@ -187,27 +189,27 @@ def run_task(code, reals, row, task, step, slot, like, images):
 @kernel
 def run_image_task(op, w, r, task, step, slot, like):
     """Piece `task` of an instruction for images."""
-    if op == 29:
+    if op == 30:
         conv.run_conv_pack(w, r, task, step, slot, like)
-    elif op == 30:
-        conv.run_conv(w, r, task, step, slot, like)
     elif op == 31:
-        conv.run_conv_fold(w, r, task, step, slot, like)
+        conv.run_conv(w, r, task, step, slot, like)
     elif op == 32:
-        conv_weights.run_conv_dw(w, r, task, step, slot, like)
+        conv.run_conv_fold(w, r, task, step, slot, like)
     elif op == 33:
-        conv_weights.run_conv_merge(w, r, task, step, slot, like)
+        conv_weights.run_conv_dw(w, r, task, step, slot, like)
     elif op == 34:
-        pool.run_pool(w, r, task, step, slot, like)
+        conv_weights.run_conv_merge(w, r, task, step, slot, like)
     elif op == 35:
-        pool.run_pool_gradient(w, r, task, step, slot, like)
+        pool.run_pool(w, r, task, step, slot, like)
     elif op == 36:
-        planes.run_plane_moments(w, r, task, step, slot, like)
+        pool.run_pool_gradient(w, r, task, step, slot, like)
     elif op == 37:
-        planes.run_plane_normalize(w, r, task, step, slot, like)
+        planes.run_plane_moments(w, r, task, step, slot, like)
     elif op == 38:
-        planes.run_plane_sums(w, r, task, step, slot, like)
+        planes.run_plane_normalize(w, r, task, step, slot, like)
     elif op == 39:
+        planes.run_plane_sums(w, r, task, step, slot, like)
+    elif op == 40:
         planes.run_plane_dx(w, r, task, step, slot, like)
 
 

@@ -11,6 +11,7 @@ from fastbp import ops
 from fastbp._errors import ArgumentError, ShapeError
 from fastbp.emit.planes import Statistics, emit_spatial_backward, emit_spatial_forward
 from fastbp.layers.base import Layer, Parameter, Shape, set_gradients
+from fastbp.layers.norm import running_statistics
 
 if TYPE_CHECKING:
     from fastbp._program import Operand
@@ -103,9 +104,8 @@ class SpatialBatchNorm(_ImageNorm):
         emit_spatial_forward(
             plan.program, y, x, self._statistics(plan, node, 0),
             gamma=plan.address(self, "gamma"), beta=plan.address(self, "beta"), mean=mean,
-            rstd=rstd, running_mean=plan.address(self, "running_mean"),
-            running_var=plan.address(self, "running_var"), momentum=self.momentum, eps=self.eps,
-            training=plan.training)
+            rstd=rstd, eps=self.eps, training=plan.training,
+            **running_statistics(self, plan, mean, self.channels, self.momentum))
 
     def emit_backward(self, plan: Plan, node: int, dy: Operand) -> None:
         """As in `Layer.emit_backward`."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbp import ops
 from fastbp._errors import ArgumentError, ShapeError
-from fastbp.emit.batchnorm import emit_batchnorm_backward, emit_batchnorm_forward
+from fastbp.emit.batchnorm import emit_batchnorm_backward, emit_batchnorm_forward, emit_track
 from fastbp.emit.layernorm import emit_layernorm_backward, emit_layernorm_forward
 from fastbp.layers.base import Layer, Parameter, Shape, set_gradients
 
@@ -44,6 +44,23 @@ class _Norm(Layer):
             raise ShapeError(f"{kind}({self.features}) after a layer with {size} features",
                              f"{self.features} features", f"use {kind}({size})")
         return shapes[0]
+
+
+def running_statistics(layer: Layer, plan: Plan, mean: int, size: int, momentum: float
+                       ) -> dict[str, int]:
+    """What a forward pass in a plan is told about the running statistics: addresses, by name.
+
+    In training they change once the losses are known to be finite, and only if parameters do.
+    """
+    means, variances = plan.address(layer, "running_mean"), plan.address(layer, "running_var")
+    if not plan.training:
+        return {"running_mean": means, "running_var": variances}
+    if plan.update is None:
+        return {}
+    var = plan.new_vector(size)
+    plan.after_losses(lambda overlap: emit_track(plan.program, means, variances, mean, var, size,
+                                                 momentum, overlap=overlap))
+    return {"var": var}
 
 
 class BatchNorm(_Norm):
@@ -90,9 +107,8 @@ class BatchNorm(_Norm):
         plan.saved[node] = (mean, rstd)
         emit_batchnorm_forward(
             plan.program, y, x, gamma=plan.address(self, "gamma"), beta=plan.address(self, "beta"),
-            mean=mean, rstd=rstd, running_mean=plan.address(self, "running_mean"),
-            running_var=plan.address(self, "running_var"), momentum=self.momentum, eps=self.eps,
-            training=plan.training)
+            mean=mean, rstd=rstd, eps=self.eps, training=plan.training,
+            **running_statistics(self, plan, mean, self.features, self.momentum))
 
     def emit_backward(self, plan: Plan, node: int, dy: Operand) -> None:
         """As in `Layer.emit_backward`."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastbp._arena import allocate
+from fastbp._arena import address_of, allocate
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
-from fastbp._program import Operand
-from fastbp.ops._check import as_matrix, as_real, same_dtype
+from fastbp._program import Operand, Program
+from fastbp.ops._check import as_matrix, as_real, output, same_dtype
+from fastbp.ops._plans import run_over
 
 # Results from this size on come from aligned memory, so that kernels may write past the caches.
 LARGE_BYTES = 1 << 20
@@ -117,3 +119,27 @@ def running_statistics(mean: Any, var: Any, rows: np.ndarray, training: bool
                                 "training changes it in place")
         found.append(np.ascontiguousarray(vector(name, as_real(name, array), rows)))
     return found
+
+
+def run_backward(kind: str, emit: Callable[..., None], dy: Any, saved: Saved,
+                 out: np.ndarray | None, *settings: str
+                 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(dx, dgamma, dbeta) by `emit(program, dx, dy, x, dgamma=..., ...)`.
+
+    settings: what `emit` is told of `saved` besides.
+    """
+    rows = upstream(dy, saved, kind)
+    told = {name: getattr(saved, name) for name in settings}
+    dx = None if out is None else output(out, saved.shape, rows.dtype)
+    target = result(dx, rows, saved.x)
+    sums = np.empty((2, rows.shape[1]), rows.dtype)
+    place = address_of(sums)
+
+    def build(program: Program, dx: Operand, dy: Operand, x: Operand, *addresses: int) -> None:
+        names = ("dgamma", "dbeta", "mean", "rstd", "gamma")
+        emit(program, dx, dy, x, **dict(zip(names, addresses, strict=True)), **told)
+
+    run_over((operand(target), operand(rows), operand(saved.x), place, place + sums.strides[0],
+              address_of(saved.mean), address_of(saved.rstd), address_of(saved.gamma)),
+             (emit, *told.values()), rows.dtype, build)
+    return shaped(dx, target, saved.shape), sums[0], sums[1]

@@ -16,9 +16,9 @@ from fastbp.ops._norm import (
     inputs,
     operand,
     result,
+    run_backward,
     running_statistics,
     shaped,
-    upstream,
 )
 from fastbp.ops._plans import run_over
 
@@ -80,19 +80,4 @@ def batchnorm_backward(dy: Any, saved: Saved, *, out: np.ndarray | None = None
     Returns:
         dx of x's shape; dgamma, dbeta (D,): sums over the batch of what dy says, no 1/N.
     """
-    rows = upstream(dy, saved, "batchnorm")
-    dx = None if out is None else output(out, saved.shape, rows.dtype)
-    target = result(dx, rows, saved.x)
-    sums = np.empty((2, rows.shape[1]), rows.dtype)
-    place = address_of(sums)
-
-    def build(program: Program, dx: Operand, dy: Operand, x: Operand, *addresses: int) -> None:
-        names = ("dgamma", "dbeta", "mean", "rstd", "gamma")
-        emit_batchnorm_backward(program, dx, dy, x, **dict(zip(names, addresses, strict=True)),
-                                training=saved.training)
-
-    run_over((operand(target), operand(rows), operand(saved.x), place, place + sums.strides[0],
-              address_of(saved.mean), address_of(saved.rstd), address_of(saved.gamma)),
-             (batchnorm_backward, saved.training), rows.dtype, build)
-    return shaped(dx, target, saved.shape), sums[0], sums[1]
-
+    return run_backward("batchnorm", emit_batchnorm_backward, dy, saved, out, "training")

@@ -11,7 +11,7 @@ from fastbp._errors import ShapeError
 from fastbp._program import Operand, Program
 from fastbp.emit.layernorm import emit_layernorm_backward, emit_layernorm_forward
 from fastbp.ops._check import output
-from fastbp.ops._norm import Saved, inputs, operand, result, shaped, upstream
+from fastbp.ops._norm import Saved, inputs, operand, result, run_backward, shaped
 from fastbp.ops._plans import run_over
 
 
@@ -56,17 +56,4 @@ def layernorm_backward(dy: Any, saved: Saved, *, out: np.ndarray | None = None
     Returns:
         dx of x's shape; dgamma, dbeta (D,): sums over the batch of what dy says, no 1/N.
     """
-    rows = upstream(dy, saved, "layernorm")
-    dx = None if out is None else output(out, saved.shape, rows.dtype)
-    target = result(dx, rows, saved.x)
-    sums = np.empty((2, rows.shape[1]), rows.dtype)
-    place = address_of(sums)
-
-    def build(program: Program, dx: Operand, dy: Operand, x: Operand, *addresses: int) -> None:
-        names = ("dgamma", "dbeta", "mean", "rstd", "gamma")
-        emit_layernorm_backward(program, dx, dy, x, **dict(zip(names, addresses, strict=True)))
-
-    run_over((operand(target), operand(rows), operand(saved.x), place, place + sums.strides[0],
-              address_of(saved.mean), address_of(saved.rstd), address_of(saved.gamma)),
-             layernorm_backward, rows.dtype, build)
-    return shaped(dx, target, saved.shape), sums[0], sums[1]
+    return run_backward("layernorm", emit_layernorm_backward, dy, saved, out)

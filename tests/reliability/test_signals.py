@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -14,9 +15,10 @@ import pytest
 from trainings import data, outcome, trainer
 
 import fastbp
-from fastbp import _interrupts, callbacks, fitting, training_state
+from fastbp import _interrupts, callbacks, fitting, network, training_state
 from fastbp._interrupts import deferred_interrupts
 from fastbp.callbacks import Checkpoint, Signals
+from fastbp.data import ArrayBlocks
 
 EPOCHS = 100
 DEADLINE = 1.0
@@ -146,7 +148,7 @@ def test_signals_in_another_thread_change_nothing():
 def test_ctrl_c_during_validation_ends_it_and_loses_nothing(tmp_path, undisturbed):
     _, expected, _ = undisturbed
     one = trainer()
-    evaluate, calls = one.evaluate, []
+    evaluate, calls = one.run_evaluation, []
 
     def slow(*arguments: Any) -> Any:
         calls.append(1)
@@ -155,7 +157,7 @@ def test_ctrl_c_during_validation_ends_it_and_loses_nothing(tmp_path, undisturbe
             time.sleep(5)
         return evaluate(*arguments)
 
-    one.evaluate = slow  # type: ignore[method-assign]
+    one.run_evaluation = slow  # type: ignore[method-assign]
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(one, Checkpoint(tmp_path, every_epochs=None))
@@ -163,6 +165,68 @@ def test_ctrl_c_during_validation_ends_it_and_loses_nothing(tmp_path, undisturbe
     assert len(training_state.files(tmp_path)) == 1
     two = trainer()
     assert outcome(two, run(two, resume=tmp_path)) == expected
+
+
+class InValidation(callbacks.Callback):
+    """Does something before a chunk of the second epoch's validation; counts the chunks."""
+
+    priority = -1
+
+    def __init__(self, chunk: int, action: Any) -> None:
+        self.chunk, self.action, self.chunks, self.seen = chunk, action, 0, 0
+
+    def on_epoch_begin(self, trainer: Any, epoch: int) -> None:
+        self.seen = 0
+
+    def on_validation(self, trainer: Any) -> None:
+        self.chunks += 1
+        self.seen += 1
+        if len(trainer.history) == 1 and self.seen == self.chunk:
+            self.action()
+
+
+@pytest.mark.parametrize("source", ["arrays", "blocks"])
+@pytest.mark.parametrize("chunk", [1, 2, 4])
+@pytest.mark.parametrize("way", ["SIGTERM", "SIGINT", "SIGUSR1", "time"])
+def test_validation_ends_at_a_chunk_and_is_made_anew(tmp_path, monkeypatch, way, chunk, source):
+    """All ways to stop, before the first of 4 chunks, in the middle and before the last."""
+    monkeypatch.setattr(network, "PREDICT_ROWS", 100)
+    monkeypatch.setattr(fastbp.trainer, "PREDICT_ROWS", 100)
+    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 10.0)  # a chunk of steps: an epoch
+    x, y = data()
+    held = (ArrayBlocks(x[:400], y[:400]),) if source == "blocks" else (x[:400], y[:400])
+
+    def run(one: fastbp.Trainer, *hooks: callbacks.Callback, **settings: Any) -> list[Any]:
+        with contextlib.suppress(KeyboardInterrupt):
+            one.fit(x[:200], y[:200], epochs=3, batch_size=20, callbacks=[keep := Keep(), *hooks],
+                    validation_data=held, **settings)
+        return outcome(one, keep.history)
+
+    class Keep(callbacks.Callback):
+        def on_fit_begin(self, trainer: Any) -> None:
+            self.history = trainer.history
+
+    whole = InValidation(0, None)
+    expected = run(trainer(), whole)
+    assert whole.chunks == 12
+    limit = callbacks.TimeLimit(1000, at_step_edge=True)
+    action = (lambda: setattr(limit, "seconds", 0.0)) if way == "time" else (
+        lambda: os.kill(os.getpid(), getattr(signal, way)))
+    one, cut = trainer(), InValidation(chunk, action)
+    saved = Checkpoint(tmp_path, every_epochs=None)
+    with Signals() as signals:
+        found = run(one, cut, signals, limit, saved)
+    (file,) = training_state.files(tmp_path)
+    assert training_state.number_of(file) == 20
+    if way == "SIGUSR1":
+        assert found == expected
+    else:
+        assert cut.chunks == 4 + chunk  # and none after it
+        assert len(found[1]) == 1  # the second epoch has no row
+        assert not one.finished
+    again = InValidation(0, None)
+    assert run(trainer(), again, resume=tmp_path) == expected
+    assert again.chunks == 8
 
 
 def test_a_second_ctrl_c_ends_a_callback_that_hangs(tmp_path, monkeypatch):

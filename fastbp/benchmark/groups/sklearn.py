@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from typing import Any
 
-from fastbp.benchmark.contestants import CONTESTANTS, environment_of
 from fastbp.benchmark.groups import GroupOptions
-from fastbp.benchmark.rows import SUBJECT, Measurement, NotMeasured, Row
+from fastbp.benchmark.rows import SUBJECT, Measurement, Row
 from fastbp.benchmark.session import Session
+from fastbp.benchmark.starts import measure_starts, process_seconds
 
 PEERS = ("sklearn",)
 
@@ -31,8 +28,6 @@ ACCURACY_TOLERANCE = 0.02
 """Training accuracies; initial weights and order of samples are the same, roundings are not."""
 
 FIRST_FIT = """
-import warnings
-warnings.simplefilter("ignore")
 import numpy as np
 from {module} import MLPClassifier
 from fastbp.benchmark.workloads import digits
@@ -41,7 +36,6 @@ MLPClassifier(random_state=0).fit(*digits())
 """A process: imports, and a fit of the digits with default settings."""
 
 _MODULES = {SUBJECT: "fastbp.sklearn", "sklearn": "sklearn.neural_network"}
-_TIMEOUT = 600
 
 
 def rows(options: GroupOptions) -> list[Row]:
@@ -61,34 +55,5 @@ def rows(options: GroupOptions) -> list[Row]:
 
 
 def _first_fit(session: Session, row: Row) -> Measurement:
-    """Every contestant in turn, after one process of each that is not counted."""
-    found = Measurement(row)
-    ready = []
-    for name in session.contestants(row):
-        try:
-            _process_seconds(name, session.threads)
-            ready.append(name)
-        except NotMeasured as reason:
-            found.reasons[name] = str(reason)
-    for number in range(session.rounds):
-        turn = number % max(len(ready), 1)
-        for name in ready[turn:] + ready[:turn]:
-            found.values.setdefault(name, []).append(_process_seconds(name, session.threads))
-    return found
-
-
-def _process_seconds(name: str, threads: int) -> float:
-    """How long a process with a first fit takes.
-
-    Raises:
-        NotMeasured: it failed.
-    """
-    code = FIRST_FIT.format(module=_MODULES[name])
-    begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True,
-                          env=environment_of(CONTESTANTS[name], threads), timeout=_TIMEOUT)
-    seconds = time.perf_counter() - begin
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise NotMeasured(lines[-1])
-    return seconds
+    return measure_starts(session, row, lambda name, threads: process_seconds(
+        FIRST_FIT.format(module=_MODULES[name]), name, threads))

@@ -4,15 +4,12 @@ system: memory and pages.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
-import time
 
-from fastbp.benchmark.contestants import CONTESTANTS, environment_of
 from fastbp.benchmark.groups import GroupOptions
-from fastbp.benchmark.rows import SUBJECT, Measurement, NotMeasured, Row
+from fastbp.benchmark.rows import SUBJECT, Measurement, Row
 from fastbp.benchmark.session import Session
+from fastbp.benchmark.starts import measure_starts, process_seconds
 from fastbp.benchmark.workloads import NETWORKS
 
 FIRST_STEP = {
@@ -75,7 +72,6 @@ DEMANDS = (
 stay, the most that live for a moment, and pages that the system had to provide."""
 
 COLD_ROUNDS = 3
-_TIMEOUT = 600
 
 
 def rows(options: GroupOptions) -> list[Row]:
@@ -91,21 +87,7 @@ def rows(options: GroupOptions) -> list[Row]:
 
 
 def _warm(session: Session, row: Row) -> Measurement:
-    """Every contestant in turn, after one start of each that is not counted."""
-    found = Measurement(row)
-    ready = []
-    for name in session.contestants(row):
-        try:
-            _process_seconds(name, session.threads)
-            ready.append(name)
-        except NotMeasured as reason:
-            found.reasons[name] = str(reason)
-    for number in range(session.rounds):
-        turn = number % max(len(ready), 1)
-        for name in ready[turn:] + ready[:turn]:
-            found.values.setdefault(name, []).append(_process_seconds(name, session.threads))
-    found.values = {name: found.values[name] for name in ready}
-    return found
+    return measure_starts(session, row, _first_step)
 
 
 def _cold(session: Session, row: Row) -> Measurement:
@@ -113,23 +95,11 @@ def _cold(session: Session, row: Row) -> Measurement:
     found = Measurement(row)
     for _ in range(min(session.rounds, COLD_ROUNDS)):
         with tempfile.TemporaryDirectory() as folder:
-            seconds = _process_seconds(SUBJECT, session.threads, FASTBP_CACHE_DIR=folder)
+            seconds = _first_step(SUBJECT, session.threads, FASTBP_CACHE_DIR=folder)
         found.values.setdefault(SUBJECT, []).append(seconds)
     return found
 
 
-def _process_seconds(name: str, threads: int, **environment: str) -> float:
-    """How long a Python process takes that runs the contestant's first step.
-
-    Raises:
-        NotMeasured: it failed.
-    """
-    full = environment_of(CONTESTANTS[name], threads) | environment
-    begin = time.perf_counter()
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_STEP[name]], check=False,
-                          capture_output=True, text=True, env=full, timeout=_TIMEOUT)  # fmt: skip
-    seconds = time.perf_counter() - begin
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise NotMeasured(lines[-1])
-    return seconds
+def _first_step(name: str, threads: int, **environment: str) -> float:
+    """How long a process takes that runs the contestant's first step."""
+    return process_seconds(FIRST_STEP[name], name, threads, **environment)

@@ -12,6 +12,7 @@ from fastbp.compat.cs231n._affine import parameter_gradients
 from fastbp.compat.cs231n._edition import dropout_p_drops
 from fastbp.compat.cs231n.classifiers import _saving
 from fastbp.compat.cs231n.classifiers._parameters import affine_params, penalty
+from fastbp.compat.cs231n.classifiers._two_layers import two_layer_loss
 from fastbp.compat.cs231n.layer_utils import *  # noqa: F403 - as the course's module does
 
 __all__ = ["FullyConnectedNet", "TwoLayerNet"]
@@ -58,16 +59,7 @@ class TwoLayerNet(_Saving):
 
     def loss(self, X: Any, y: Any = None) -> Any:  # noqa: N803 - its name
         """Scores (N, C) where y is None, else (loss, gradients by the names of params)."""
-        p = self.params
-        hidden, cache1 = layer_utils.affine_relu_forward(X, p["W1"], p["b1"])
-        scores, cache2 = layers.affine_forward(hidden, p["W2"], p["b2"])
-        if y is None:
-            return scores
-        loss, dscores = layers.softmax_loss(scores, y)
-        dhidden, dw2, db2 = layers.affine_backward(dscores, cache2)
-        dw1, db1 = parameter_gradients(dhidden, *cache1)
-        grads = {"W1": dw1, "b1": db1, "W2": dw2, "b2": db2}
-        return loss + penalty(self.params, grads, self.reg), grads
+        return two_layer_loss(self.params, X, y, self.reg)
 
 
 class FullyConnectedNet(_Saving):

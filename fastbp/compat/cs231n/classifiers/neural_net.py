@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbp.compat.cs231n import layer_utils, layers
-from fastbp.compat.cs231n._affine import parameter_gradients
 from fastbp.compat.cs231n._edition import penalty_is_halved
-from fastbp.compat.cs231n.classifiers._parameters import affine_params, penalty
+from fastbp.compat.cs231n.classifiers._parameters import affine_params
+from fastbp.compat.cs231n.classifiers._two_layers import two_layer_loss
 
 __all__ = ["TwoLayerNet", "np"]
 
@@ -30,16 +29,7 @@ class TwoLayerNet:
 
     def loss(self, X: Any, y: Any = None, reg: float = 0.0) -> Any:  # noqa: N803 - its name
         """Scores (N, C) where y is None, else (loss, gradients by the names of params)."""
-        p = self.params
-        hidden, cache1 = layer_utils.affine_relu_forward(X, p["W1"], p["b1"])
-        scores, cache2 = layers.affine_forward(hidden, p["W2"], p["b2"])
-        if y is None:
-            return scores
-        loss, dscores = layers.softmax_loss(scores, y)
-        dhidden, dw2, db2 = layers.affine_backward(dscores, cache2)
-        dw1, db1 = parameter_gradients(dhidden, *cache1)
-        grads = {"W1": dw1, "b1": db1, "W2": dw2, "b2": db2}
-        return loss + penalty(p, grads, reg if penalty_is_halved() else 2 * reg), grads
+        return two_layer_loss(self.params, X, y, reg if penalty_is_halved() else 2 * reg)
 
     def train(self, X: Any, y: Any, X_val: Any, y_val: Any,  # noqa: N803 - their names
               learning_rate: float = 1e-3, learning_rate_decay: float = 0.95, reg: float = 5e-6,
