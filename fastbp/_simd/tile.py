@@ -69,7 +69,7 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
     a_row, a_step: steps of A between rows of C and between elements of a sum; one of them is 1.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
     soon, then, last: tiles with rows at soon_step that will be written next (C, or what the
-    gradient C is about to update): they are fetched while the sum is on its way.
+    gradient C is about to update; None: no tile): they are fetched while the sum is on its way.
     """
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
@@ -89,7 +89,9 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
     size = builder.sub(I64(64), builder.call(bits, [builder.sub(k, I64(1)), I1(0)]))
     over = builder.sub(size, I64(SOON_ROWS.bit_length() - 1))
     slow = builder.select(builder.icmp_signed(">", over, I64(0)), over, I64(0))
-    fetch = (slow, (soon, then, last), soon_step)
+    tiles = [place for place, kind in zip((soon, then, last), sig.args[14:17], strict=True)
+             if kind != types.none]
+    fetch = (slow, tiles, soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
