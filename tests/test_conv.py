@@ -186,6 +186,28 @@ def test_a_pixel_that_is_nan_stays_in_its_windows(rng):
     assert np.isnan(y).sum() == 3
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("image", "kernel", "settings"), SHAPES[:-2], ids=str)
+def test_what_is_not_finite_reaches_its_own_products_only(image, kernel, settings, value, rng):
+    """In x and w, at either end, anywhere, everywhere: where the twin has it; all else keeps its
+    bits.
+    """
+    x, w, _, dy = case(rng, image, kernel, settings, np.float32)
+    clean = ops.conv2d_backward(dy, x, w, **settings)
+    for name, array in (("x", x), ("w", w)):
+        for place in (0, -1, rng.integers(array.size), slice(None)):
+            args = {"x": x, "w": w, name: array.copy()}
+            args[name].reshape(-1)[place] = value
+            with np.errstate(invalid="ignore"):
+                got = ops.conv2d_backward(dy, args["x"], args["w"], **settings)
+                expected = reference.conv2d_backward(dy, args["x"], args["w"], **settings)
+            for which, a, e, before in zip(("dx", "dw", "db"), got, expected, clean, strict=True):
+                finite = np.isfinite(e)
+                assert np.array_equal(np.isnan(a), np.isnan(e)), (name, place, which)
+                assert np.array_equal(a[finite], before[finite]), (name, place, which)
+                assert np.array_equal(a[~finite], e[~finite], equal_nan=True)
+
+
 @pytest.mark.skipif(SLOW, reason="large; threads do not matter in plain Python")
 def test_the_same_bits_for_every_number_of_threads(rng):
     for image, kernel, settings in LARGER[:4]:

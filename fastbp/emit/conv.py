@@ -81,22 +81,22 @@ def emit_conv2d_forward(program: Program, y: Operand, x: Operand, w: Operand, bi
 
 def _emit_pack(program: Program, plane: Plane, w: int, bias: int,
                steps: tuple[int, int, int, int, int], *, inner: tuple[int, int] = (1, 0),
-               overlap: bool = False) -> int:
+               watch: bool = False, overlap: bool = False) -> int:
     """Address of W in packed tiles. steps: between filters, groups, channels, tap rows, taps.
 
-    inner: so many filters, at such a step, are one of those.
+    inner: so many filters, at such a step, are one of those. watch: mark tiles that are not finite.
     """
     height, width = registers(program.dtype.itemsize)
     room = -(-height // (width // 2)) * (width // 2)
     tiles = -(-plane.filters // height)
     depth = plane.channels * plane.kernel + bool(bias)
-    out = program.workspace(plane.groups * tiles * depth * room)
+    out = program.workspace(plane.groups * tiles * (depth + 1) * room)
     row, group, channel, tap_row, tap_col = steps
     program.emit(conv.CONV_PACK, tasks=plane.groups * tiles, overlap=overlap, out=out, w=w,
                  row_step=row, group_step=group, channel_step=channel, tap_row_step=tap_row,
                  tap_col_step=tap_col, filters=plane.filters, channels=plane.channels,
                  kernel_h=plane.down.kernel, kernel_w=plane.across.kernel, tiles=tiles, bias=bias,
-                 inner=inner[0], inner_step=inner[1])
+                 inner=inner[0], inner_step=inner[1], watch=int(watch))
     return out
 
 
@@ -201,7 +201,7 @@ def _emit_phases(program: Program, plane: Plane, columns: list[tuple[int, _Phase
                               filters=plane.channels * inner)
         packed = _emit_pack(program, back, w.address + first * itemsize, 0,
                             (*w_steps, -down.step * kernel_w, -across.step), inner=(inner, 1),
-                            overlap=bool(work))
+                            watch=True, overlap=bool(work))
         sample, channel, row, col = steps
         strides = (sample, channel, plane.down.stride * row,
                    (plane.across.stride if inner == 1 else 1) * col)

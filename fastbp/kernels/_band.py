@@ -22,7 +22,18 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp._jit import kernel
-from fastbp._simd import at, lanes, load, pointer, pointer_to, splat, store, tile_rows
+from fastbp._simd import (
+    absolute,
+    any_lane,
+    at,
+    lanes,
+    load,
+    pointer,
+    pointer_to,
+    splat,
+    store,
+    tile_rows,
+)
 
 # x: the images; channels, filters: of one group; top, left: border before the image (negative: the
 # image is cropped); band_*: samples and output rows that a task takes at once. scratch: memory for
@@ -43,6 +54,14 @@ def phases(w):
 def band_extent(w, rows):
     """(high, wide): rows and columns of a phase of a sample, for `rows` output rows."""
     return rows + (w[7] - 1) * w[13] // w[9], w[16] + (w[8] - 1) * w[14] // w[10]
+
+
+@kernel
+def line_of(w, rows, line):
+    """Where row `line` of outputs, counted through the samples, is in a band."""
+    high, wide = band_extent(w, rows)
+    s = line // rows
+    return (s * high + line - s * rows) * wide
 
 
 @kernel
@@ -119,6 +138,18 @@ def inside(begin, step, width, wide):
     """(first, end) of the columns q of a phase for which 0 <= begin + q*step < width."""
     low = min(wide, max(0, (step - 1 - begin) // step))
     return low, max(low, min(wide, (width - begin + step - 1) // step))
+
+
+@kernel
+def all_finite(x, x_step, rows, cols):
+    """Whether no x[i*x_step + j], i < rows, j < cols, is NaN or infinite."""
+    zero = splat(x, 0.0)
+    found = zero != zero
+    for i in range(rows):
+        for j in range(0, cols, lanes(x)):
+            v = load(x, i * x_step + j, cols - j)
+            found = found | (v != v) | (absolute(v) == np.inf)
+    return not any_lane(found)
 
 
 @kernel

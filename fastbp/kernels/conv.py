@@ -13,6 +13,10 @@ Design
     serves F filters. Channels are taken in blocks where a panel or W would leave L2.
   * W is packed by an instruction, once for all tasks: tile t of a group at t*MA*k, A[i, p] at
     p*MA + i. The bias is one more step of k, before the others, against a row of ones.
+  * dx of an infinite or NaN weight: beside dy there are zeros, and 0 times it would be NaN. A tile
+    of such filters (the packing marks it) is multiplied run by run of outputs that see the same
+    taps inside dy, by these taps only. It is 2-3 times slower, and forward is not concerned: there
+    the border belongs to the image.
   * Where a panel is not one run of y (several samples in it, or the steps of dx below) tiles go
     through private memory.
 
@@ -44,23 +48,24 @@ from fastbp._simd import (
 from fastbp.kernels._band import (
     GEOMETRY,
     add_run,
-    band_extent,
+    all_finite,
     channel_step,
     fill,
     fill_band,
     fill_table,
     inside,
+    line_of,
     scratch_parts,
 )
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.gemm import cut, pack_panel, packed_rows
 
 # A tile's share of packed W; *_step: between neighbours in W. Filter f is at f//inner*row_step +
-# f%inner*inner_step.
+# f%inner*inner_step. watch: behind the tile a row begins with 1 if it is not finite, else with 0.
 CONV_PACK = Instruction(
     "conv_pack",
     "out w row_step group_step channel_step tap_row_step tap_col_step filters channels kernel_h "
-    "kernel_w tiles bias inner inner_step")
+    "kernel_w tiles bias inner inner_step watch")
 # shares: of the taps of a window's row, (samples, channels*taps, height, shares_w) contiguous.
 CONV_FOLD = Instruction(
     "conv_fold",
@@ -83,7 +88,9 @@ def run_conv_pack(w, r, task, step, slot, like):
     filters, channels, height, width = w[7], w[8], w[9], w[10]
     room = packed_rows(like)
     extra = 1 if w[12] != 0 else 0
-    out = at(pointer(w[0], like), task * room * (extra + channels * height * width))
+    depth = extra + channels * height * width
+    start = at(pointer(w[0], like), task * room * (depth + 1))
+    out = start
     i = cut(filters, tiles, tile)
     count = cut(filters, tiles, tile + 1) - i
     if extra:
@@ -108,6 +115,8 @@ def run_conv_pack(w, r, task, step, slot, like):
             for a in range(height):
                 pack_panel(at(out, (c * height + a) * width * room), room,
                            at(source, c * w[4] + a * w[5]), w[2], w[6], count, width, room)
+    marked = w[15] != 0 and not all_finite(start, room, depth, count)
+    start[depth * room] = 1.0 if marked else 0.0
 
 
 @kernel
@@ -233,14 +242,6 @@ def gather_positions(out, band, table, w, samples, rows, position, cols, channel
 
 
 @kernel
-def line_of(w, rows, line):
-    """Where row `line` of outputs, counted through the samples, is in a band."""
-    high, wide = band_extent(w, rows)
-    s = line // rows
-    return (s * high + line - s * rows) * wide
-
-
-@kernel
 def two_runs(w, rows, position, total, register):
     """(a, b, n): the outputs of a register are n from a on, then the next line as if from b on."""
     line = position // w[16]
@@ -255,10 +256,31 @@ def two_runs(w, rows, position, total, register):
 
 
 @kernel
+def run_inside(w, rows, row, position, most):
+    """(n, tap, lines, steps): the outputs position .. position+n-1 (n <= most) see the same taps
+    inside the image: `lines` times `steps` of them, from `tap` on and then a window's row further.
+    """
+    line = position // w[16]
+    q = position - line * w[16]
+    o = row + line - line // rows * rows
+    top, bottom = inside(o * w[9] - w[11], w[13], w[4], w[7])
+    left, right = inside(q * w[10] - w[12], w[14], w[5], w[8])
+    n = 1
+    while (n < min(most, w[16] - q)
+           and inside((q + n) * w[10] - w[12], w[14], w[5], w[8]) == (left, right)):
+        n += 1
+    if top == bottom:
+        return n, 0, 1, 0
+    if right - left == w[8]:
+        return n, top * w[8], 1, (bottom - top) * w[8]
+    return n, top * w[8] + left, bottom - top, right - left
+
+
+@kernel
 def conv_tiles(w, r, like, zeros, tile, panel, group, first, samples, row, rows, channel, k,
                position, cols):
     """All tiles of a group's filters over one panel: a k block is added, the last one applies the
-    floor.
+    floor. Tiles that are not finite: in the runs of `run_inside`.
     """
     filters, width, room = w[6], 2 * lanes(like), packed_rows(like)
     image, taps = rows * w[16], w[7] * w[8]
@@ -272,7 +294,8 @@ def conv_tiles(w, r, like, zeros, tile, panel, group, first, samples, row, rows,
     for number in range(tiles):
         i = cut(filters, tiles, number)
         count = cut(filters, tiles, number + 1) - i
-        a = at(pointer(w[28], like), ((group * tiles + number) * depth + begin) * room)
+        weights = at(pointer(w[28], like), (group * tiles + number) * (depth + 1) * room)
+        a = at(weights, begin * room)
         y = at(pointer(w[23], like), (group * filters + i) * w[25])
         c, c_step = tile, width
         if direct:
@@ -282,8 +305,21 @@ def conv_tiles(w, r, like, zeros, tile, panel, group, first, samples, row, rows,
             start, start_step = zeros, 0
         elif not direct:
             exchange_tile(tile, y, w, first, row, rows, position, cols, count, True)
-        tile_product(c, c_step, a, 1, room, panel, width, k, start, start_step, floor, count, cols,
-                     c, c, c, c_step)
+        done = 0
+        while done < cols:
+            n, blocks, tap, lines, steps = cols, 1, 0, 1, k
+            if weights[depth * room] != 0.0:
+                n, tap, lines, steps = run_inside(w, rows, row, position + done, cols - done)
+                blocks = k // taps
+            target, before, before_step = at(c, done), at(start, done), start_step
+            for block in range(blocks):
+                for line in range(lines):
+                    p = block * taps + tap + line * w[8]
+                    tile_product(target, c_step, at(a, p * room), 1, room,
+                                 at(panel, p * width + done), width, steps, before, before_step,
+                                 floor, count, n, target, target, target, c_step)
+                    before, before_step = target, c_step
+            done += n
         if not direct:
             exchange_tile(tile, y, w, first, row, rows, position, cols, count, False)
 

@@ -12,8 +12,10 @@ Design
     of a column of the window, whichever makes the highest tiles (`along`).
   * A task has some samples, a block of channels and a block of filters; its partial dW^T and,
     behind it, db lie in a workspace; CONV_MERGE adds the parts in order and transposes them.
+  * Where x is infinite or NaN a place without output would give 0*x = NaN to taps that never meet
+    it. So a part that is not finite is summed again, one row of outputs at a time: the same
+    sums in the same order, without those places, in 2-3 times the time.
 
-A place without output adds 0*x: a NaN or infinity in x reaches all taps of its channel.
 Mathematics: docs/math.md#convolution.
 """
 
@@ -36,11 +38,13 @@ from fastbp._simd import (
 )
 from fastbp.kernels._band import (
     GEOMETRY,
+    all_finite,
     band_extent,
     channel_step,
     fill,
     fill_band,
     fill_table,
+    line_of,
     scratch_parts,
 )
 from fastbp.kernels._instruction import Instruction
@@ -86,6 +90,14 @@ def transpose_dy(out, w, like, group, first, samples, row, rows, panel, panels):
 @kernel
 def run_conv_dw(w, r, task, step, slot, like):
     """Part of the samples x a block of channels x a block of panels of filters, of one group."""
+    for attempt in range(2):
+        if dw_part(w, task, slot, like, attempt == 1):
+            return
+
+
+@kernel
+def dw_part(w, task, slot, like, by_rows):
+    """The sums of a task, over places or by rows of outputs; whether no NaN came from elsewhere."""
     width = 2 * lanes(like)
     panels_all = (w[6] + width - 1) // width
     channel_blocks = (w[3] + w[20] - 1) // w[20]
@@ -115,9 +127,15 @@ def run_conv_dw(w, r, task, step, slot, like):
                 b = at(dys, number * places * width)
                 if channel == 0:
                     add_column_sums(at(out, w[3] * taps * w[24] + f), b, width, k, cols, is_first)
-                dw_tiles(at(out, channel * taps * w[24] + f), w, band, table, zeros,
-                         channel_step(w, samples, rows), wide, count, b, k, cols, is_first)
+                for line in range(samples * rows if by_rows else 1):
+                    place = line_of(w, rows, line)
+                    dw_tiles(at(out, channel * taps * w[24] + f), w, at(band, place), table, zeros,
+                             channel_step(w, samples, rows), wide, count, at(b, place * width),
+                             w[16] if by_rows else k, cols, is_first and line == 0)
             is_first = False
+    return by_rows or taps == 1 or all_finite(
+        at(out, channel * taps * w[24] + panel * width), w[24], count * taps,
+        min(panels * width, w[6] - panel * width))
 
 
 @kernel
@@ -154,8 +172,8 @@ def dw_rows(out, out_step, a, a_row, rows, zeros, b, k, cols, is_first):
         if is_first:
             start, start_step = zeros, 0
         tile_product(target, out_step, at(a, i * a_row), a_row, 1, b, width, k, start, start_step,
-                     nothing, cut(rows, tiles, tile + 1) - i, cols, target, target, target,
-                     out_step)
+                     nothing, cut(rows, tiles, tile + 1) - i, cols, target, target,
+                     target, out_step)
 
 
 @kernel

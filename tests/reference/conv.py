@@ -114,7 +114,8 @@ def avg_pool2d_forward(x: Array, size: int | tuple[int, int], *,
 
 def max_pool2d_backward(dy: Array, saved: Pooled) -> Array:
     """dx: every window gives its elements their shares of dy."""
-    up = np.asarray(dy, saved.shares.dtype)[..., None, None] * saved.shares
+    dy = np.asarray(dy, saved.shares.dtype)[..., None, None]
+    up = np.where(saved.shares != 0, dy * saved.shares, 0)  # what has no share gets no NaN either
     return unwindow(up, saved.shape, *saved.steps)
 
 
