@@ -246,6 +246,8 @@ class Plan:
             ranges += [(place, place + extent(shape, self.dtype), update.hyper)
                        for name, (place, shape) in network.layout.places.items()
                        if place < network.decay_size and name not in self._updated]
+        # Only what follows another update may overlap: an empty range emits none.
+        ranges = [(begin, end, hyper) for begin, end, hyper in ranges if begin < end]
         for number, (begin, end, hyper) in enumerate(ranges):
             slots = tuple(address_of(s) + begin * item for s in update.slots)
             emit_update(self.program, update.kind, w + begin * item, g + begin * item, end - begin,
