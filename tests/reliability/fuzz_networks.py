@@ -47,7 +47,7 @@ def layers(rng: np.random.Generator, inputs: int, outputs: int) -> list:
         for make in rng.permutation(np.array(extra, object))[: rng.integers(0, 3)]:
             found.append(make(size))
         found.append(ACTIVATIONS[rng.integers(len(ACTIVATIONS))]())
-    return [*found, fastbp.Affine(size, outputs)]
+    return [*found, fastbp.Affine(size, outputs, bias=rng.random() < 0.8)]
 
 
 def optimizer(rng: np.random.Generator) -> optim.Optimizer:
