@@ -288,6 +288,7 @@ class Plan:
             ranges += [(place, place + extent(shape, self.dtype), update.hyper)
                        for name, (place, shape) in network.layout.places.items()
                        if place < network.decay_size and name not in self._updated]
+        # Only what follows another update may overlap: an empty range emits none.
         inside = [(max(begin, first), min(end, last), hyper) for begin, end, hyper in ranges]
         for number, (begin, end, hyper) in enumerate(r for r in inside if r[0] < r[1]):
             slots = tuple(address_of(s) + begin * item for s in update.slots)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import fastbp
 from fastbp._arena import address_of
 from fastbp.emit.losses import Reduction
+from fastbp.kernels import update
+from fastbp.kernels._instruction import FIRST, OP, WAIT
 from fastbp.losses import get
 from fastbp.planner import Plan, Update
 from fastbp.targets import Target
@@ -43,3 +46,19 @@ def test_weights_and_penalty_of_gathered_batches(rng):
             share * error).sum(axis=0)
     np.testing.assert_allclose(net.parameters["0.w"], w, rtol=1e-13)
     np.testing.assert_allclose(net.parameters["0.b"], b, rtol=1e-13)
+
+
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+@pytest.mark.parametrize("bias", [False, True])
+def test_an_update_waits_for_the_gradient(bias, clip_norm):
+    """A network of weights alone has no range without decay for the others to run beside."""
+    net = fastbp.Sequential([fastbp.Conv2D(2, 3, 2, bias=bias)], input_shape=(2, 4, 4))
+    rates, loss = np.ones((1, 4)), get("mean_squared_error")
+    plan = Plan(net, 5, training=True,
+                update=Update(0, np.zeros(6), np.zeros(6), rates, (), clip_norm))
+    target = Target.of(np.zeros((5, 3 * 3 * 3), net.dtype), loss, 27, net.dtype)
+    TrainingPlan(plan, [loss], [target], np.zeros((1, 1)))
+    code, _ = plan.program.tables()
+    updates = code[code[:, OP] == update.UPDATE.number]
+    assert len(updates) == 1 + bias
+    assert (updates[:, WAIT] == updates[0, FIRST]).all()

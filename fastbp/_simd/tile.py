@@ -125,13 +125,17 @@ class _Fetch:
         least = I64(UNROLL.bit_length() - 1)
         self.slow = builder.select(builder.icmp_signed(">", over, least), over, least)
 
-    def row(self, step: Any) -> Any:
-        """Address of what to fetch at a step of k that begins a turn."""
+    def row(self, step: Any, height: int) -> Any:
+        """Address of what to fetch at a step of k that begins a turn, for a tile of some height.
+
+        No row below it: another core may be writing that one, and would lose its line.
+        """
         builder, (soon, then, last) = self.builder, self.tiles
         number = builder.lshr(step, self.slow)
         tile = builder.select(builder.icmp_signed("<", number, I64(2 * SOON_ROWS)), then, last)
         tile = builder.select(builder.icmp_signed("<", number, I64(SOON_ROWS)), soon, tile)
         row = builder.and_(number, I64(SOON_ROWS - 1))
+        row = builder.select(builder.icmp_signed("<", row, I64(height)), row, I64(0))
         return builder.gep(tile, [builder.mul(row, self.row_step)])
 
 
@@ -233,7 +237,7 @@ class _Variant:
         many = 2 + len(a.pointers)
         step, pb, pa, total = state[0], state[1], a.enter(builder, state[2:many]), state[many:]
         if unroll > 1:
-            self._prefetch_row(self.fetch.row(step), write=True)
+            self._prefetch_row(self.fetch.row(step, self.height), write=True)
         for _ in range(unroll):
             total = self._one_k(a, pa, pb, b_step, total)
             pa, pb = [builder.gep(p, [a.step]) for p in pa], builder.gep(pb, [b_step])

@@ -1,17 +1,23 @@
 """A random network, trained between guard pages and on ordinary memory: the same bits.
 
-All memory of the network, its plans and programs lies between guard pages; what is not zeroed on
-purpose is NaN, the padding of its matrices too.
+Half of them begin with layers for images; some are graphs with values that are used twice, some
+have a layer in Python, some read sparse rows or weigh their samples. All memory of the network, its
+plans and programs lies between guard pages; what is not zeroed on purpose is NaN, the padding of
+its matrices too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
+from typing import Any
 
 import numpy as np
 from cases import main
 from fuzz_operations import forget
 from guard_pages import fenced
+from image_stacks import image_layers, image_shape
+from scipy import sparse
 
 import fastbp
 from fastbp import _pool, optim, planner, training_plan
@@ -19,7 +25,7 @@ from fastbp._arena import undefined
 from fastbp._errors import NonFiniteError
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error", "hinge", "sigmoid_cross_entropy", "huber",
-          "mean_absolute_error")
+          "mean_absolute_error", "poisson_deviance", "pinball")
 ACTIVATIONS = (fastbp.ReLU, fastbp.Tanh, fastbp.GELU, fastbp.Sigmoid, fastbp.SiLU,
                fastbp.LeakyReLU, fastbp.Softplus)
 
@@ -41,7 +47,7 @@ def layers(rng: np.random.Generator, inputs: int, outputs: int) -> list:
         for make in rng.permutation(np.array(extra, object))[: rng.integers(0, 3)]:
             found.append(make(size))
         found.append(ACTIVATIONS[rng.integers(len(ACTIVATIONS))]())
-    return [*found, fastbp.Affine(size, outputs)]
+    return [*found, fastbp.Affine(size, outputs, bias=rng.random() < 0.8)]
 
 
 def optimizer(rng: np.random.Generator) -> optim.Optimizer:
@@ -49,22 +55,78 @@ def optimizer(rng: np.random.Generator) -> optim.Optimizer:
             fastbp.AdamW(1e-3), fastbp.RMSprop(1e-3), fastbp.AdaGrad(0.01))[rng.integers(6)]
 
 
+class Halved:
+    """A user's layer: the program of a step is cut in two by it."""
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        return x / 2
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        return dy / 2
+
+
+def residual(rng: np.random.Generator, found: list, shape: tuple[int, ...], scale: float,
+             seed: int, dtype: str) -> fastbp.Graph:
+    """The layers one after the other; a value is often added to an earlier one of its shape."""
+    graph = fastbp.Graph(seed=seed, dtype=dtype)
+    made = [graph.input(shape, scale=scale)]
+    for layer in found:
+        made.append(layer(made[-1]))
+        others = [node for node in made[:-1] if node.shape == made[-1].shape]
+        if others and rng.random() < 0.7:
+            made.append(made[-1] + others[rng.integers(len(others))])
+    graph.output(made[-1])
+    return graph
+
+
+def network(rng: np.random.Generator, seed: int, dtype: str) -> fastbp.Sequential | fastbp.Graph:
+    """Half of the networks take images, some of those bytes."""
+    images = bool(rng.integers(2))
+    shape: tuple[int, ...] = image_shape(rng) if images else (width(rng),)
+    scale, found, inputs = 1.0, [], shape
+    if images:
+        found, inputs = image_layers(rng, shape)
+        scale = 1 / 255 if rng.random() < 0.3 else 1.0
+    if not images or rng.random() < 0.8:
+        found += layers(rng, math.prod(inputs), width(rng))
+    elif len(inputs) > 1:
+        found.append(fastbp.Flatten())
+    if rng.random() < 0.1:
+        found.insert(int(rng.integers(1, len(found) + 1)), fastbp.PythonLayer(Halved()))
+    if rng.random() < 0.25:
+        return residual(rng, found, shape, scale, seed, dtype)
+    return fastbp.Sequential(found, input_shape=shape, input_scale=scale, seed=seed, dtype=dtype)
+
+
+def samples(rng: np.random.Generator, net: fastbp.Sequential | fastbp.Graph, loss: str
+            ) -> tuple[Any, np.ndarray]:
+    """x and y, at most a hundred and a few."""
+    inputs, outputs = net.steps[0].shape, net.steps[-1].size
+    rows = int(rng.integers(1, 120 if len(inputs) == 1 else 30))
+    x: Any = rng.standard_normal((rows, *inputs)).astype(net.dtype)
+    if net.steps[0].scale != 1:
+        x = rng.integers(0, 256, x.shape, np.uint8)
+    first = [step.layer for step in net.steps if 0 in step.inputs]
+    if all(isinstance(layer, fastbp.Affine) for layer in first) and rng.random() < 0.2:
+        x = sparse.csr_matrix(x * (rng.random(x.shape) < 0.3))
+    if loss in ("softmax_cross_entropy", "hinge"):
+        return x, rng.integers(0, outputs, rows)
+    return x, rng.random((rows, outputs)).astype(net.dtype)
+
+
 def trained(seed: int, threads: int) -> tuple[bytes, int]:
     """(every bit of the network after two epochs and of its predictions, how many numbers)."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    dtype = ("float32", "float64")[rng.integers(2)]
-    inputs, outputs, rows = width(rng), width(rng), int(rng.integers(1, 120))
+    net = network(rng, seed, str(rng.choice(["float32", "float64"])))
     loss = str(rng.choice(LOSSES))
-    x = rng.standard_normal((rows, inputs)).astype(dtype)
-    y = (rng.integers(0, outputs, rows) if loss in ("softmax_cross_entropy", "hinge")
-         else rng.random((rows, outputs)).astype(dtype))
-    net = fastbp.Sequential(layers(rng, inputs, outputs), seed=seed, dtype=dtype)
+    x, y = samples(rng, net, loss)
     clip = float(rng.uniform(0.1, 3)) if rng.random() < 0.3 else None
+    weight = rng.random(len(y)) if rng.random() < 0.15 else None
     with fastbp.threads(threads, oversubscribe=True):
         trainer = fastbp.Trainer(net, loss=loss, optimizer=optimizer(rng), clip_norm=clip,
                                  seed=seed)
         with contextlib.suppress(NonFiniteError):  # some diverge: they stop at the same step
-            trainer.fit(x, y, epochs=2, batch_size=int(rng.integers(1, 50)))
+            trainer.fit(x, y, epochs=2, batch_size=int(rng.integers(1, 50)), sample_weight=weight)
         predictions = net.predict(x)
     values = b"".join(v.tobytes() for v in net.state_dict().values())
     return values + predictions.tobytes(), predictions.size
