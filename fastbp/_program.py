@@ -15,7 +15,6 @@ from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view, is_supplie
 from fastbp.kernels._instruction import HEADER, REALS, WORDS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
-    FIRST_FOR_IMAGES,
     FLUSH,
     HALTED,
     IMAGES,
@@ -24,13 +23,13 @@ from fastbp.kernels.program import (
     LABEL_COUNT,
     LABELS,
     MOST_STRANDS,
-    ROW,
     ROWS,
     SCALARS,
     STRANDS,
     TABLE,
     TICKETS,
 )
+from fastbp.kernels.tasks import FIRST_FOR_IMAGES, ROW
 
 # What each of `_pool.MOST_THREADS` has for itself: a tile of C and four packed tiles of A. Memory
 # that no thread touches is never backed by pages.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from fastbp._errors import ArgumentError
 from fastbp._program import Operand, Program
 from fastbp.emit.affine import Producer
 from fastbp.emit.gemm import Finish, can_update_in_place
-from fastbp.emit.reduce import emit_add, emit_clip_scale, emit_gather_rows, emit_scale
+from fastbp.emit.reduce import Source, emit_add, emit_clip_scale, emit_gather_rows, emit_scale
 from fastbp.emit.sparse import KINDS, SparseInput, SparseRows
 from fastbp.emit.update import emit_update
 from fastbp.kernels._instruction import Instruction
@@ -52,23 +52,6 @@ class Update:
     slots: tuple[np.ndarray, ...]
     clip_norm: float | None = None
     cell: np.ndarray = field(default_factory=lambda: np.ones(2))
-
-
-class Source(NamedTuple):
-    """An instruction that takes rows of a batch from the caller's memory."""
-
-    program: Program
-    row: int
-    first_row: int
-
-    def set(self, instruction: Instruction, address: int, stride: int, index: int,
-            **words: int) -> None:
-        """Tell it where the batch is: rows at an address, stride bytes apart, or numbered by the
-        int64 at the address `index`.
-        """
-        skipped = self.first_row * (8 if index else stride)
-        self.program.set(self.row, instruction, source=address + (0 if index else skipped),
-                         index=index and index + skipped, **words)
 
 
 class Plan:

@@ -10,11 +10,11 @@ from fastbp._arena import address_of, allocate
 from fastbp._program import Operand
 from fastbp.emit import losses as emit_losses
 from fastbp.emit.losses import MEAN, Penalty, Reduction, Tally, emit_tally
-from fastbp.emit.reduce import emit_gather_labels, emit_gather_rows
+from fastbp.emit.reduce import Source, emit_gather_labels, emit_gather_rows
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.reduce import GATHER_LABELS, GATHER_ROWS
 from fastbp.losses import Loss
-from fastbp.planner import KINDS, Plan, Source
+from fastbp.planner import KINDS, Plan
 from fastbp.strands import Strands, strand_count
 from fastbp.targets import Target
 

@@ -15,23 +15,23 @@ from fastbp._arena import Layout, address_of, allocate
 from fastbp._program import Operand, Program
 from fastbp.emit.losses import emit_mean_squared_error
 from fastbp.emit.reduce import emit_add, emit_fill, emit_gather_rows
-from fastbp.kernels import program as executor
+from fastbp.kernels import tasks
 from fastbp.kernels.reduce import FLOAT64, GATHER_LABELS
 
 
 def test_every_instruction_has_its_branch():
     """The chains in `run_task` and the list of instructions are in the same order."""
     found = {}
-    for chain_of in (executor.run_task, executor.run_image_task):
+    for chain_of in (tasks.run_task, tasks.run_image_task):
         source = inspect.getsource(getattr(chain_of, "py_func", chain_of))
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.If) and isinstance(node.test.ops[0], ast.Eq):
                 number = node.test.comparators[0].value
-                assert (number >= executor.FIRST_FOR_IMAGES) == (chain_of != executor.run_task)
+                assert (number >= tasks.FIRST_FOR_IMAGES) == (chain_of != tasks.run_task)
                 found[number] = node.body[0].value.func.attr
-    expected = {number: run.__name__ for number, (_, run) in enumerate(executor.INSTRUCTIONS)}
+    expected = {number: run.__name__ for number, (_, run) in enumerate(tasks.INSTRUCTIONS)}
     assert found == expected
-    assert [i.number for i, _ in executor.INSTRUCTIONS] == list(expected)
+    assert [i.number for i, _ in tasks.INSTRUCTIONS] == list(expected)
 
 
 def chain(rows: int, cols: int, length: int) -> tuple[Program, np.ndarray]:

@@ -23,7 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("_pool", "_program", "emit", "ops"),
     ("checkpoint", "datasets", "history", "initializers", "layers", "losses", "optim", "plots",
      "schedules"),
-    ("_turn", "batches", "graph", "network", "planner"),
+    ("_turn", "batches", "graph", "network", "planner", "strands"),
     ("_gradcheck", "_interrupts", "callbacks", "data", "diagnosis", "feeds", "fitting", "reading",
      "samples", "targets", "trainer", "training_plan", "training_state"),
     ("fastbp",),
@@ -47,7 +47,7 @@ JITS = {"njit", "jit", "vectorize", "guvectorize", "stencil", "cfunc", "prange"}
 MOST_LINES, MEDIAN_LINES = 400, 150
 MOST_FUNCTION_LINES = 60
 # A branch for each instruction: a table in the form of code.
-TABLES = {"fastbp.kernels.program.run_task"}
+TABLES = {"fastbp.kernels.tasks.run_task"}
 
 # Twins of operations whose name is not the twin's own.
 TWINS = {
@@ -62,7 +62,7 @@ TWINS = {
     "adamw_step": "adam",
 }
 # Control, and the sum of what the tasks of other kernels leave; files named _... serve the others.
-NO_ARITHMETIC = {"program", "reduce"}
+NO_ARITHMETIC = {"program", "reduce", "tasks"}
 KERNEL_TWINS = {
     "activations": "ACTIVATIONS",
     "affine": "affine_forward",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastbp._arena import ALIGNMENT, padded
 from fastbp._program import Operand, Program
 from fastbp.kernels import reduce
+from fastbp.kernels._instruction import Instruction
 
 # Elements of a task: some 2-5 us of memory traffic, against 0.1 us to hand it out.
 BLOCK = 1 << 14
@@ -57,6 +58,23 @@ def emit_column_sums(program: Program, out: int, x: Operand, *, overlap: bool = 
                  x=x.address, x_step=x.row_step, **words)
     if groups > 1:
         emit_column_sums(program, out, Operand(target, groups, x.cols, step))
+
+
+class Source(NamedTuple):
+    """An instruction that takes rows of a batch from the caller's memory."""
+
+    program: Program
+    row: int
+    first_row: int
+
+    def set(self, instruction: Instruction, address: int, stride: int, index: int,
+            **words: int) -> None:
+        """Tell it where the batch is: rows at an address, stride bytes apart, or numbered by the
+        int64 at the address `index`.
+        """
+        skipped = self.first_row * (8 if index else stride)
+        self.program.set(self.row, instruction, source=address + (0 if index else skipped),
+                         index=index and index + skipped, **words)
 
 
 def emit_gather_rows(program: Program, out: Operand, source: Operand, kind: int, *, index: int = 0,
