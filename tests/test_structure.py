@@ -72,6 +72,7 @@ KERNEL_TWINS = {
     "dropout": "dropout_forward",
     "gemm": "matmul",
     "gemv": "matmul",
+    "largest": "largest",
     "layernorm": "layernorm_forward",
     "losses": "mean_squared_error",
     "planes": "groupnorm_forward",

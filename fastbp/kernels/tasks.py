@@ -12,6 +12,7 @@ from fastbp.kernels import (
     dropout,
     gemm,
     gemv,
+    largest,
     layernorm,
     losses,
     planes,
@@ -39,6 +40,7 @@ INSTRUCTIONS = (
     *dropout.INSTRUCTIONS,
     *gemv.INSTRUCTIONS,
     *sparse.INSTRUCTIONS,
+    *largest.INSTRUCTIONS,
     # From here on those for images: see `work_with_images`.
     *conv.INSTRUCTIONS,
     *conv_weights.INSTRUCTIONS,
@@ -117,6 +119,8 @@ def run_task(code, reals, row, task, step, slot, like, images):
         sparse.run_sparse_affine(w, r, task, step, slot, like)
     elif op == 29:
         sparse.run_sparse_weight(w, r, task, step, slot, like)
+    elif op == 30:
+        largest.run_largest(w, r, task, step, slot, like)
     if images is not None:
         run_image_task(op, w, r, task, step, slot, like)
 
@@ -124,25 +128,25 @@ def run_task(code, reals, row, task, step, slot, like, images):
 @kernel
 def run_image_task(op, w, r, task, step, slot, like):
     """Piece `task` of an instruction for images."""
-    if op == 30:
+    if op == 31:
         conv.run_conv_pack(w, r, task, step, slot, like)
-    elif op == 31:
-        conv.run_conv(w, r, task, step, slot, like)
     elif op == 32:
-        conv.run_conv_fold(w, r, task, step, slot, like)
+        conv.run_conv(w, r, task, step, slot, like)
     elif op == 33:
-        conv_weights.run_conv_dw(w, r, task, step, slot, like)
+        conv.run_conv_fold(w, r, task, step, slot, like)
     elif op == 34:
-        conv_weights.run_conv_merge(w, r, task, step, slot, like)
+        conv_weights.run_conv_dw(w, r, task, step, slot, like)
     elif op == 35:
-        pool.run_pool(w, r, task, step, slot, like)
+        conv_weights.run_conv_merge(w, r, task, step, slot, like)
     elif op == 36:
-        pool.run_pool_gradient(w, r, task, step, slot, like)
+        pool.run_pool(w, r, task, step, slot, like)
     elif op == 37:
-        planes.run_plane_moments(w, r, task, step, slot, like)
+        pool.run_pool_gradient(w, r, task, step, slot, like)
     elif op == 38:
-        planes.run_plane_normalize(w, r, task, step, slot, like)
+        planes.run_plane_moments(w, r, task, step, slot, like)
     elif op == 39:
-        planes.run_plane_sums(w, r, task, step, slot, like)
+        planes.run_plane_normalize(w, r, task, step, slot, like)
     elif op == 40:
+        planes.run_plane_sums(w, r, task, step, slot, like)
+    elif op == 41:
         planes.run_plane_dx(w, r, task, step, slot, like)

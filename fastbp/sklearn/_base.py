@@ -28,7 +28,7 @@ from fastbp.sklearn._kept import Kept
 from fastbp.sklearn._lbfgs import Objective, minimize
 from fastbp.sklearn._losses import Criterion, activate
 from fastbp.sklearn._network import Model, draw_weights
-from fastbp.sklearn._predict import Predictor, Reduce
+from fastbp.sklearn._predict import Predictor
 from fastbp.sklearn._solver import Solver, solver_of
 from fastbp.sklearn._state import unchanged_on_failure
 from fastbp.sklearn._threads import running
@@ -280,13 +280,14 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         """Outputs (N, C) after their activation."""
         return activate(self._logits(X, check_input), self.out_activation_)
 
-    def _logits(self, X: Any, check_input: bool, reduce: Reduce = np.asarray) -> np.ndarray:
-        """Outputs (N, C) before their activation, or what `reduce` makes of them."""
+    def _logits(self, X: Any, check_input: bool, *, largest: bool = False) -> np.ndarray:
+        """Outputs (N, C) before their activation, or the number of each row's largest."""
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
         names = parameters.hidden_activations(self, len(self.coefs_) - 1)
         return self._predictor.logits(X, self.coefs_, self.intercepts_, names,
-                                      getattr(self, "batch_norm_", []), self.n_threads, reduce)
+                                      getattr(self, "batch_norm_", []), self.n_threads,
+                                      largest=largest)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predictions for samples.

@@ -27,7 +27,6 @@ from fastbp.sklearn._compat import (
     validate_data,
     with_callbacks,
 )
-from fastbp.sklearn._predict import largest
 from fastbp.sklearn._state import unchanged_on_failure
 
 DTYPES = (np.float64, np.float32)
@@ -231,7 +230,7 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
 
     def _predict(self, X: Any, check_input: bool = True) -> np.ndarray:
         if self.out_activation_ == "softmax":  # keeps the order of outputs
-            return self.classes_.take(self._logits(X, check_input, largest))
+            return self.classes_.take(self._logits(X, check_input, largest=True))
         output = self._forward_pass_fast(X, check_input=check_input)
         if self.n_outputs_ == 1:
             output = output.ravel()

@@ -60,7 +60,7 @@ class Model:
         self.network = Sequential([*layers, self.affine[-1]], dtype=dtype, seed=seed)
         self.network.build()
         # Programs for predictions by their number of rows.
-        self.plans: dict[int, Any] = {}
+        self.plans: dict[Any, Any] = {}
 
     def load(self, coefs: Sequence[np.ndarray], intercepts: Sequence[np.ndarray],
              norms: Norms | None = None) -> None:

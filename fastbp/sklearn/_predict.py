@@ -7,13 +7,14 @@ they here: they are copied into the model's arena first, which takes microsecond
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from fastbp._arena import address_of
+from fastbp._arena import address_of, allocate
 from fastbp.batches import as_batch
+from fastbp.emit.largest import emit_largest
 from fastbp.kernels.reduce import GATHER_ROWS
 from fastbp.planner import Plan
 from fastbp.sklearn._data import DENSE_BYTES
@@ -22,28 +23,29 @@ from fastbp.sklearn._threads import share_of_cores
 
 # Rows of a call into compiled code: their values stay in the caches.
 BLOCK_ROWS = 2048
-# Up to so many columns the largest is found column by column: 17 ns a row of 10, argmax takes 25.
+# Up to so many columns the largest is found while outputs are in the cache: 7 ns a row of 10, where
+# NumPy takes 25 on one thread; of wide rows NumPy compares many columns at a time.
 FEW_COLUMNS = 32
 
-Reduce = Callable[[np.ndarray], np.ndarray]
 
-
-def logits_of(model: Model, x: Any, n_threads: int | None = None, reduce: Reduce = np.asarray
+def logits_of(model: Model, x: Any, n_threads: int | None = None, *, largest: bool = False
               ) -> np.ndarray:
-    """Outputs before the last activation, (N, C) in the model's dtype, or what `reduce` makes.
+    """Outputs before the last activation, (N, C) in the model's dtype.
 
-    x: (N, D) dense, or sparse: then made dense some rows at a time. reduce: takes the outputs of
-    some rows, a view that the next rows overwrite, and gives as many rows.
+    With `largest` the number of each row's largest, the first of equal ones: (N,) int64. x: (N, D)
+    dense, or sparse: then made dense some rows at a time.
     """
+    columns = model.network.steps[model.network.output_steps[0]].size
+    inside = largest and columns <= FEW_COLUMNS
+    result = np.empty(x.shape[0], np.int64) if largest else np.empty(
+        (x.shape[0], columns), model.network.dtype)
     with share_of_cores(n_threads):
-        result = np.empty(0)
         for begin, block in _dense_blocks(x):
-            for first, logits in _blocks(model, block):
-                part = reduce(logits)
-                if not len(result):
-                    result = np.empty((x.shape[0], *part.shape[1:]), part.dtype)
+            for first, part in _blocks(model, block, inside):
+                if largest and not inside:
+                    part = part.argmax(axis=1)
                 result[begin + first : begin + first + len(part)] = part
-        return result
+    return result
 
 
 def _dense_blocks(x: Any) -> Iterator[tuple[int, np.ndarray]]:
@@ -57,46 +59,39 @@ def _dense_blocks(x: Any) -> Iterator[tuple[int, np.ndarray]]:
         yield begin, rows[begin : begin + step].toarray()
 
 
-def _blocks(model: Model, x: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(number of the first row, outputs); an output is overwritten by the next."""
+def _blocks(model: Model, x: np.ndarray, largest: bool) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of the first row, outputs or the numbers of their largest), which the next
+    overwrite.
+    """
     inputs = as_batch(model.network, x)[0]
     for begin in range(0, len(inputs), BLOCK_ROWS):
         rows = min(BLOCK_ROWS, len(inputs) - begin)
         if begin == 0 or rows < BLOCK_ROWS:
-            plan = _plan(model, rows)
+            plan, found = _plan(model, rows, largest)
             plan.set_inputs([inputs[begin:]])
             [[source]] = plan.sources
             words = source.program.words()
             place = source.program.place(source.row, GATHER_ROWS, "source")
-            output = plan.array_of(model.network.output_steps[0])
+            output = found if largest else plan.array_of(model.network.output_steps[0])
         words[place] = address_of(inputs) + begin * inputs.strides[0]
         plan.run(1)
         yield begin, output
 
 
-def _plan(model: Model, rows: int) -> Plan:
-    """The program for so many rows, made or kept by the model."""
-    if rows not in model.plans:
+def _plan(model: Model, rows: int, largest: bool) -> tuple[Plan, np.ndarray]:
+    """The program for so many rows, made or kept by the model, and where it leaves the numbers."""
+    key = rows, largest
+    if key not in model.plans:
         if len(model.plans) > 4:
             model.plans.clear()
-        plan = model.plans[rows] = Plan(model.network, rows, training=False)
+        plan, found = Plan(model.network, rows, training=False), allocate(rows, np.int64)
         plan.emit_inputs()
         plan.emit_forward()
-    return model.plans[rows]
-
-
-def largest(logits: np.ndarray) -> np.ndarray:
-    """The number of the largest of each row, the first of equal ones: (N,) from (N, C)."""
-    if logits.shape[1] > FEW_COLUMNS:
-        return logits.argmax(axis=1)
-    columns = np.ascontiguousarray(logits.T)
-    highest, found = columns[0].copy(), np.zeros(len(logits), np.uint8)
-    for number, values in enumerate(columns[1:], 1):
-        higher = (values > highest).view(np.uint8)
-        higher *= np.uint8(number)  # later numbers are larger
-        np.maximum(found, higher, out=found)
-        np.maximum(highest, values, out=highest)
-    return found
+        if largest:
+            logits = plan.values[model.network.output_steps[0]]
+            emit_largest(plan.program, address_of(found), logits)
+        model.plans[key] = plan, found
+    return model.plans[key]
 
 
 class Predictor:
@@ -115,7 +110,7 @@ class Predictor:
 
     def logits(self, x: Any, coefs: list[np.ndarray], intercepts: list[np.ndarray],
                activations: list[str], norms: Norms, n_threads: int | None,
-               reduce: Reduce = np.asarray) -> np.ndarray:
+               *, largest: bool = False) -> np.ndarray:
         """`logits_of` with these weights, computed in the wider dtype of x and the weights."""
         dtype = np.result_type(x.dtype, *coefs, np.float32)
         dtype = dtype if dtype == np.float32 else np.dtype(np.float64)
@@ -129,7 +124,7 @@ class Predictor:
                 if mine:
                     self._key, self._model = key, model
             model.load(coefs, intercepts, norms)
-            return logits_of(model, x, n_threads, reduce)
+            return logits_of(model, x, n_threads, largest=largest)
         finally:
             if mine:
                 self._lock.release()

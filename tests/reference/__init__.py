@@ -57,6 +57,7 @@ from .initializers import INITIALIZERS, uniform_limit, variance
 from .losses import (
     hinge,
     huber,
+    largest,
     log_softmax,
     mean_absolute_error,
     mean_squared_error,
@@ -125,6 +126,7 @@ __all__ = [
     "identity_backward",
     "identity_forward",
     "integers",
+    "largest",
     "layernorm_backward",
     "layernorm_forward",
     "leaky_relu_backward",

@@ -135,6 +135,11 @@ def pinball(
     return _elementwise(slope * d, slope, sample_weight)
 
 
+def largest(x: Array) -> Array:
+    """The first largest column of each row (N,); NaN is the largest number."""
+    return np.array([np.argmax(row) for row in widen(x)], np.int64)
+
+
 def hinge(scores: Array, target: Array, sample_weight: Array | None = None) -> LossAndGradient:
     """l_i = sum over j != y_i of max(0, s_ij - s_iy + 1), labels (N,); slope 0 at the kink."""
     scores, labels = widen(scores), np.asarray(target)

@@ -25,7 +25,6 @@ from sklearn.preprocessing import StandardScaler
 import fastbp
 from fastbp import _runtime
 from fastbp.sklearn import MLPClassifier, MLPRegressor, _threads
-from fastbp.sklearn._predict import largest
 
 PAIRS = [(MLPClassifier, oracle.TheirClassifier), (MLPRegressor, oracle.TheirRegressor)]
 
@@ -210,9 +209,15 @@ def test_many_rows_and_many_threads_at_once():
 
 @pytest.mark.parametrize("columns", [3, 10, 32, 33, 300])
 def test_the_first_of_the_largest(columns):
+    """Small whole weights: many outputs are equal. 33 columns and more go another way."""
     rng = np.random.default_rng(columns)
-    logits = rng.integers(-5, 5, (500, columns)).astype(np.float32)
-    assert np.array_equal(largest(logits), logits.argmax(axis=1))
+    x, y = rng.integers(-2, 3, (3000, 4)).astype(np.float32), np.arange(3000) % columns
+    estimator = MLPClassifier((5,), max_iter=1).fit(x, y)
+    estimator.coefs_ = [rng.integers(-1, 2, w.shape).astype(np.float32) for w in estimator.coefs_]
+    estimator.intercepts_ = [np.zeros(b.shape, np.float32) for b in estimator.intercepts_]
+    logits = np.maximum(x @ estimator.coefs_[0], 0) @ estimator.coefs_[1]
+    assert (logits == logits.max(axis=1, keepdims=True)).sum() > 3000, "MISTRUSTED: no ties"
+    assert np.array_equal(estimator.predict(x), logits.argmax(axis=1))
 
 
 @pytest.mark.parametrize("settings", [
