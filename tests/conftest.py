@@ -33,6 +33,7 @@ KERNEL_FILES = {
     "test_dropout",
     "test_gemm",
     "test_gemv",
+    "test_largest",
     "test_layernorm",
     "test_losses",
     "test_matmul",

@@ -11,8 +11,6 @@ from running import run
 from fastbp._program import Operand, Program
 from fastbp.emit.largest import emit_largest
 
-pytestmark = pytest.mark.kernels
-
 
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
 @pytest.mark.parametrize("cols", [1, 2, 10, 17, 33])

@@ -22,7 +22,7 @@ from fastbp.sklearn._network import Model, Norms
 from fastbp.sklearn._threads import share_of_cores
 
 # Rows of a call into compiled code: their values stay in the caches.
-BLOCK_ROWS = 2048
+BLOCK_ROWS = 4096
 # Up to so many columns the largest is found while outputs are in the cache: 7 ns a row of 10, where
 # NumPy takes 25 on one thread; of wide rows NumPy compares many columns at a time.
 FEW_COLUMNS = 32
