@@ -154,7 +154,7 @@ class _Packed:
         return [builder.gep(pointers[0], [I64(i)]) for i in range(self.height)]
 
     def ahead(self, builder: Any, pointers: list[Any]) -> list[Any]:
-        """What to prefetch."""
+        """What to prefetch, and a row of B beside it."""
         return [builder.gep(pointers[0], [builder.mul(I64(AHEAD), self.step)])]
 
 
@@ -259,8 +259,7 @@ class _Variant:
         builder, width = self.builder, self.vector.count
         for where in a.ahead(builder, pa):
             self._prefetch(where)
-            if self.registers > 1:
-                self._prefetch_row(builder.gep(pb, [builder.mul(I64(AHEAD), b_step)]))
+            self._prefetch_row(builder.gep(pb, [builder.mul(I64(AHEAD), b_step)]))
         row = [vector_load(builder, builder.gep(pb, [I64(v * width)]), self.vector)
                for v in range(self.registers)]
         result = []

@@ -13,7 +13,18 @@ register: ReLU on data in L1 takes 2.5 cycles a register.
 from __future__ import annotations
 
 from fastbp._jit import kernel
-from fastbp._simd import absolute, at, lanes, maximum, minimum, pointer, select, splat
+from fastbp._simd import (
+    absolute,
+    at,
+    lanes,
+    load,
+    maximum,
+    minimum,
+    pointer,
+    select,
+    splat,
+    store,
+)
 from fastbp._simd.elementary import constant
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels._registers import load_upto, store_upto
@@ -240,6 +251,37 @@ def activation_gradient_block(dz, dz_step, dy, dy_step, saved, saved_step, rows,
         silu_gradient(dz, dz_step, dy, dy_step, saved, saved_step, rows, cols, slope)
     else:
         _copy_gradient(dz, dz_step, dy, dy_step, saved, saved_step, rows, cols, slope)
+
+
+@kernel
+def relu_gradient_sums(sums, dz, dz_step, saved, saved_step, rows, cols, first):
+    """dz = dz where saved > 0, else 0;  sums[j] (+)= sum_i dz[i, j], i ascending.
+
+    A tile of a matmul in one walk: dz, saved (rows, cols), rows at their steps, sums (cols,),
+    columns contiguous, one dtype, cols at most two registers. Overwrites dz and, with `first`,
+    sums. Bits as of `activation_gradient_block` and sums after it. Source:
+    docs/math.md#activations.
+    """
+    register, zero = lanes(dz), splat(dz, 0.0)
+    left = zero if first else load(sums, 0, cols)
+    if cols > register:  # two sums side by side: an addition takes four cycles
+        rest = cols - register
+        right = zero if first else load(sums, register, rest)
+        for r in range(rows):
+            d, y = at(dz, r * dz_step), at(saved, r * saved_step)
+            a = select(load(y, 0, None) > 0.0, load(d, 0, None), zero)
+            b = select(load(y, register, rest) > 0.0, load(d, register, rest), zero)
+            store(d, 0, a, None)
+            store(d, register, b, rest)
+            left, right = left + a, right + b
+        store(sums, register, right, rest)
+    else:
+        for r in range(rows):
+            d, y = at(dz, r * dz_step), at(saved, r * saved_step)
+            a = select(load(y, 0, cols) > 0.0, load(d, 0, cols), zero)
+            store(d, 0, a, cols)
+            left = left + a
+    store(sums, 0, left, cols)
 
 
 # ---- instructions --------------------------------------------------------------------------------

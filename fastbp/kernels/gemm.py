@@ -43,7 +43,13 @@ from fastbp._simd import (
     transpose_block,
 )
 from fastbp.kernels._instruction import Instruction
-from fastbp.kernels.activations import activate_block, activation_gradient_block
+from fastbp.kernels.activations import (
+    IDENTITY,
+    RELU,
+    activate_block,
+    activation_gradient_block,
+    relu_gradient_sums,
+)
 from fastbp.kernels.update import update_block
 
 # What C0 is.
@@ -145,21 +151,16 @@ def run_pack(w, r, task, step, slot, like):
 @kernel
 def run_gemm(w, r, task, step, slot, like):
     """One group of tiles x panels of C; see the module's equation and design."""
-    m, n, k, k_block, tiles = w[2], w[3], w[4], w[14], w[28]
+    n, k, k_block, tiles = w[3], w[4], w[14], w[28]
     panels = (n + 2 * lanes(like) - 1) // (2 * lanes(like))
     down, across = task % w[12], task // w[12]
     first_tile, last_tile = cut(tiles, w[12], down), cut(tiles, w[12], down + 1)
     first_panel, last_panel = cut(panels, w[13], across), cut(panels, w[13], across + 1)
-    base = m // tiles
-    extra = m - base * tiles
     for p in range(0, max(k, 1), k_block):
         if w[8] == 0:
             pack_tiles(w, slot, like, first_tile, last_tile, tiles, p)
         for panel in range(first_panel, last_panel):
-            for tile in range(first_tile, last_tile):
-                i = begin_of(base, extra, tile)
-                rows = begin_of(base, extra, tile + 1) - i
-                gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, tile - first_tile)
+            gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down)
 
 
 @kernel
@@ -177,52 +178,65 @@ def pack_tiles(w, slot, like, first_tile, last_tile, tiles, p):
 
 
 @kernel
-def gemm_tile(w, r, step, slot, like, i, rows, panel, p, down, number):
-    """Rows i .. i+rows-1 of a panel of C: k block p is added, after the last comes the epilogue.
-
-    number: of the tile within its task.
+def gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down):
+    """Tiles first_tile .. last_tile-1 of a panel of C: k block p is added, after the last comes the
+    epilogue.
     """
+    m, n, k, k_block, tiles, epilogue = w[2], w[3], w[4], w[14], w[28], w[17]
     height, width = tile_rows(like), 2 * lanes(like)
-    c_step, n, k, k_block, epilogue = w[1], w[3], w[4], w[14], w[17]
     j = panel * width
-    cols = min(n - j, width)
-    count = min(k_block, k - p)
+    cols, count = min(n - j, width), min(k_block, k - p)
     is_last = p + count >= k
+    finishes = is_last and epilogue != PLAIN
     private = at(pointer(w[26], like), slot * w[27])
-    a_row, a_step = w[6], w[7]
+    # A's tiles begin a_tile elements apart (packed), or where their rows do.
+    a, a_row, a_step, a_tile, a_rows = at(pointer(w[5], like), p * w[7]), w[6], w[7], 0, w[6]
     if w[8] == 0:
-        a_row, a_step = 1, packed_rows(like)
-        a = at(private, height * width + number * a_step * k_block)
-    else:
-        a = at(pointer(w[5], like), i * a_row + p * a_step)
+        a, a_row, a_step, a_rows = at(private, height * width), 1, packed_rows(like), 0
+        a_tile = a_step * k_block
     b = at(pointer(w[9], like), (panel * w[10] if w[10] else j) + p * w[11])
-    target = at(pointer(w[0], like), i * c_step + j)
-    c, step_of_c, then, last = target, c_step, target, target
-    if epilogue == UPDATE:
-        c, step_of_c = private, width
-        then = at(pointer(w[22], like), i * c_step + j)
-        last = at(pointer(w[23], like), i * c_step + j)
-    start, start_step = c, step_of_c
-    if p == 0:
-        if w[15] == FROM_ROW:
-            start, start_step = at(pointer(w[16], like), j), 0
-        elif w[15] == FROM_ZERO:
-            start, start_step = pointer(w[16], like), 0
+    target, then, last = at(pointer(w[0], like), j), at(pointer(w[22], like), j), at(
+        pointer(w[23], like), j)
+    starts, zero_or_row = pointer(w[16], like), p == 0 and w[15] != FROM_C
+    if w[15] == FROM_ROW:
+        starts = at(starts, j)
     floor = scalar(like, r[0]) if is_last else scalar(like, -np.inf)
-    tile_product(c, step_of_c, a, a_row, a_step, b, w[11], count, start, start_step, floor, rows,
-                 cols, target, then, last, c_step)
-    if is_last and epilogue != PLAIN:
-        finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down, number == 0)
+    base = m // tiles
+    extra = m - base * tiles
+    for tile in range(first_tile, last_tile):
+        i, rows = begin_of(base, extra, tile), base + (1 if tile < extra else 0)
+        place, number = i * w[1], tile - first_tile
+        c, c_step, soon = at(target, place), w[1], at(target, place)
+        second, third = soon, soon
+        if epilogue == UPDATE:
+            c, c_step, second, third = private, width, at(then, place), at(last, place)
+        start, start_step = c, c_step
+        if zero_or_row:
+            start, start_step = starts, 0
+        tile_product(c, c_step, at(a, number * a_tile + i * a_rows), a_row, a_step, b, w[11], count,
+                     start, start_step, floor, rows, cols, soon, second, third, w[1])
+        if finishes:
+            finish_tile(w, r, step, like, c, c_step, soon, i, j, rows, cols, down, number == 0)
 
 
 @kernel
 def add_column_sums(sums, x, x_step, rows, cols, first):
     """sums[j] (+)= sum_i x[i, j], i ascending; `first` overwrites instead of adding."""
-    for j in range(0, cols, lanes(x)):
-        total = splat(x, 0.0) if first else load(sums, j, cols - j)
-        for i in range(rows):
-            total = total + load(x, i * x_step + j, cols - j)
-        store(sums, j, total, cols - j)
+    register = lanes(x)
+    for j in range(0, cols, 2 * register):
+        n = cols - j
+        left = splat(x, 0.0) if first else load(sums, j, n)
+        if n > register:  # two sums side by side: an addition takes four cycles
+            rest = n - register
+            right = splat(x, 0.0) if first else load(sums, j + register, rest)
+            for i in range(rows):
+                row = at(x, i * x_step + j)
+                left, right = left + load(row, 0, None), right + load(row, register, rest)
+            store(sums, j + register, right, rest)
+        else:
+            for i in range(rows):
+                left = left + load(x, i * x_step + j, n)
+        store(sums, j, left, n)
 
 
 @kernel
@@ -232,17 +246,22 @@ def finish_tile(w, r, step, like, c, step_of_c, target, i, j, rows, cols, down, 
     """
     epilogue, kind, c_step, n = w[17], w[18], w[1], w[3]
     other = at(pointer(w[19], like), i * w[20] + j)
+    sums = at(pointer(w[21], like), down * n + j)
     if epilogue == ACTIVATE:
         activate_block(other, w[20], c, step_of_c, rows, cols, kind, r[1])
-    elif epilogue == GRADIENT:
-        activation_gradient_block(c, step_of_c, c, step_of_c, other, w[20], rows, cols, kind, r[1])
-        if w[21] != 0:
-            add_column_sums(at(pointer(w[21], like), down * n + j), c, step_of_c, rows, cols, first)
-    else:
+    elif epilogue == UPDATE:
         place = i * c_step + j
         update_block(kind, target, c_step, at(pointer(w[22], like), place), c_step,
                      at(pointer(w[23], like), place), c_step, c, step_of_c, rows, cols,
                      pointer_to(w[24], np.float64), at(pointer_to(w[25], np.float64), 4 * step))
+    elif kind == RELU and w[21] != 0:
+        relu_gradient_sums(sums, c, step_of_c, other, w[20], rows, cols, first)
+    else:
+        if kind != IDENTITY:
+            activation_gradient_block(c, step_of_c, c, step_of_c, other, w[20], rows, cols, kind,
+                                      r[1])
+        if w[21] != 0:
+            add_column_sums(sums, c, step_of_c, rows, cols, first)
 
 
 INSTRUCTIONS = ((PACK, run_pack), (GEMM, run_gemm))
