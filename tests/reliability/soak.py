@@ -76,7 +76,8 @@ class Training:
         timer, fault = None, contextlib.nullcontext()
         at = int(rng.integers(1, steps + 1))
         if kind == "signal":
-            timer = threading.Timer(rng.random() * seconds, os.kill, (os.getpid(), signal.SIGINT))
+            timer = threading.Timer(rng.random() * seconds, signal.pthread_kill,
+                                    (threading.get_ident(), signal.SIGINT))
             timer.start()
         elif kind == "stop":
             hooks.insert(0, At(at, lambda trainer: setattr(trainer, "stop_now", True)))
@@ -91,6 +92,7 @@ class Training:
             if timer is not None:
                 timer.cancel()
                 timer.join()
+                time.sleep(0)  # a Ctrl-C that came late is raised here, not after the caller's try
 
 
 def _break(trainer: Any) -> None:
