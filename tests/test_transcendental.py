@@ -1,5 +1,5 @@
 """exp, log and their kin against wider arithmetic: error in units of the last place, edges,
-order."""
+order. `reliability/every_float32.py` takes all arguments there are."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FUNCTIONS = {
     LOG1P: ("log1p_unit", np.log1p, (0.0, 1.0), 1.5),
     TANH: ("tanh", np.tanh, (-np.inf, np.inf), 2.0),
     SIGMOID: ("sigmoid", reference.sigmoid_forward, (-np.inf, np.inf), 1.6),
-    SOFTPLUS: ("softplus", reference.softplus_forward, (-np.inf, np.inf), 1.8),
+    SOFTPLUS: ("softplus", reference.softplus_forward, (-np.inf, np.inf), 1.9),
     CDF: ("Phi", reference.normal_cdf, (-np.inf, np.inf), 6.0),
     DENSITY: ("phi", reference.normal_density, (-np.inf, np.inf), 2.5),
 }
@@ -112,18 +112,6 @@ def test_error_in_units_of_the_last_place(dtype, number, rng):
     error = units(evaluate(number, x), twin(number, x))
     worst = np.argmax(error)
     assert error[worst] <= largest, f"{error[worst]} units at {x[worst]!r}"
-
-
-@pytest.mark.nightly
-@pytest.mark.parametrize("number", FUNCTIONS, ids=IDS)
-def test_error_of_every_float32(number):
-    step = 997 if number in (CDF, DENSITY) else 1  # their twins sum 240 terms a number
-    for start in range(0, 1 << 32, step << 20):
-        stop = min(1 << 32, start + (step << 20))
-        bits = np.arange(start, stop, step, dtype=np.uint64).astype(np.uint32)
-        x = inside(bits.view(np.float32), FUNCTIONS[number][2])
-        if len(x):
-            assert units(evaluate(number, x), twin(number, x)).max() <= FUNCTIONS[number][3], start
 
 
 EDGES = {

@@ -206,7 +206,9 @@ def activate_block(y, y_step, z, z_step, rows, cols, kind, slope):
 
     y, z (rows, cols), rows at their steps, columns contiguous, one dtype; y may be z. Overwrites y.
     kind: one of IDENTITY ... SILU; slope >= 0: leaky ReLU's, float64. Errors of at most 2 units in
-    the last place; GELU 6. NaN gives NaN; at infinity the limit. Source: docs/math.md#activations.
+    the last place; SiLU 2.5, GELU 6. These two are 0, or less exact, where sigmoid or Phi is below
+    the smallest normal number, at values under 1.1e-36 (1.6e-305). NaN gives NaN; at infinity the
+    limit. Source: docs/math.md#activations.
     """
     if kind == RELU:
         relu(y, y_step, z, z_step, rows, cols, slope)
