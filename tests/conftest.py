@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +13,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fastbp import _runtime
+from fastbp import _cache, _runtime
+from fastbp._jit import DISABLED
 
 # The first example of a property compiles kernels, so no example has a deadline; CI sees the same
 # examples every time, and prints how to repeat one that fails.
@@ -51,6 +55,16 @@ KERNEL_FILES = {
 IMAGE_FILES = {"test_conv", "test_planes", "test_pool2d"}
 MATMUL_FILES = {"test_affine", "test_gemm", "test_gemv", "test_matmul"}
 
+# From so many tests on, all of them together need the kernels of both dtypes.
+MANY_TESTS = 300
+COMPILE = """
+import sys
+import numpy as np
+from fastbp import _pool
+for name in sys.argv[2:]:
+    getattr(_pool, name)(np.dtype(sys.argv[1]))
+"""
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C work: a shell that starts us in the background has it ignored."""
@@ -70,6 +84,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.images)
         if stem in MATMUL_FILES:
             item.add_marker(pytest.mark.matmul)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A first start of many tests: compile for both dtypes side by side, a process each."""
+    if (DISABLED or not _cache.cache_is_cold() or len(session.items) < MANY_TESTS
+            or session.config.option.collectonly or not _cache.ENABLED):
+        return
+    is_whole = any(Path(item.path).stem in IMAGE_FILES for item in session.items)
+    doors = ("work", "work_with_images") if is_whole else ("work",)
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    children = [subprocess.Popen([sys.executable, "-c", COMPILE, dtype, *doors], env=environment)
+                for dtype in ("float32", "float64")]
+    for child in children:
+        child.wait()  # what it could not do the tests do themselves
 
 
 @pytest.fixture(autouse=True)

@@ -250,3 +250,21 @@ def test_a_scale_that_makes_no_sense_is_refused():
     for scale in (0, float("nan"), "255", True):
         with pytest.raises(fastbp.ArgumentError, match="a finite number other than 0"):
             fastbp.Sequential([fastbp.Affine(2, 2)], input_scale=scale)
+
+
+def test_a_prediction_pauses_before_each_chunk_and_may_end_there(monkeypatch):
+    monkeypatch.setattr(fastbp.network, "PREDICT_ROWS", 10)
+    net = fastbp.Sequential([fastbp.Affine(4, 3)], seed=0)
+    x, pauses = np.ones((25, 4), np.float32), []
+    assert np.array_equal(net.predict(x, pause=lambda: pauses.append(1)), net.predict(x))
+    assert len(pauses) == 3
+
+    def end():
+        pauses.append(1)
+        if len(pauses) == 5:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        net.predict(x, pause=end)
+    assert len(pauses) == 5
+    assert net.predict(x).shape == (25, 3)  # the network is nobody's

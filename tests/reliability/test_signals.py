@@ -68,8 +68,8 @@ def test_ctrl_c_at_any_moment(tmp_path, undisturbed, count):
             os.kill(os.getpid(), signal.SIGINT)
 
         timer = threading.Timer(seconds * rng.random() * 0.9, send)
-        timer.start()
         try:
+            timer.start()  # may wait for the thread longer than the timer does
             run(one, Checkpoint(folder, every_epochs=None))
             timer.cancel()
             timer.join()
