@@ -25,13 +25,13 @@ P over result: two steps of k a turn 1.06 to 1.10 (256x512x784, 512, 1024 cubed)
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 
 from fastbp._simd._emit import (
-    I1,
     I32,
     I64,
     llvm_function,
@@ -54,8 +54,8 @@ from fastbp._simd.pointer import lanes
 AHEAD = 16
 # Steps of k in one turn of the loop (a power of two).
 UNROLL = 2
-# Rows of a tile that is written next that one sum over k fetches, at most (a power of two).
-SOON_ROWS = 16
+# Steps of k in which the rows of a tile are fetched that is written next: a row a turn.
+STRETCH = 16 * UNROLL
 
 
 def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b_step: int, k: int,
@@ -85,7 +85,7 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
                   b: Any, b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
                   rows: Any, cols: Any, soon: Any, then: Any, last: Any, soon_step: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
-    fetch = _Fetch(builder, k, (soon, then, last), soon_step)
+    fetch = _Fetch(builder, (soon, then, last), soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
@@ -107,36 +107,35 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
 
 
 class _Fetch:
-    """What is written after a sum over k is fetched meanwhile: one row of one tile a turn.
+    """What is written after a sum over k is fetched during its last turns, a row a turn.
 
-    At step p of k it is row (p >> slow) % SOON_ROWS of tile (p >> slow) // SOON_ROWS; `slow`
-    spreads all rows over k, or those of one tile where the three are one. A row of each of three
-    a turn, as it was, cost small products 5 % (they have no use for it).
+    The loop over k runs in stretches: one without fetching, then one for each tile, `soon` last.
+    Where the three tiles are one there is one such stretch, of twice the length: what lies below
+    a tile is written next. Three rows in each turn, as it was, and even the arithmetic that picks
+    one of them took ports and issue slots from multiply-adds: 2 % of a large product, 10 % of a
+    small one.
     """
 
-    def __init__(self, builder: Any, k: Any, tiles: tuple[Any, Any, Any], row_step: Any) -> None:
-        self.builder, self.tiles, self.row_step = builder, tiles, row_step
-        bits = llvm_function(builder, "llvm.ctlz.i64", I64, [I64, I1])
-        size = builder.sub(I64(64), builder.call(bits, [builder.sub(k, I64(1)), I1(0)]))
-        rows = SOON_ROWS.bit_length() - 1
-        same = builder.and_(builder.icmp_unsigned("==", tiles[0], tiles[1]),
-                            builder.icmp_unsigned("==", tiles[0], tiles[2]))
-        over = builder.sub(size, builder.select(same, I64(rows), I64(rows + 2)))
-        least = I64(UNROLL.bit_length() - 1)
-        self.slow = builder.select(builder.icmp_signed(">", over, least), over, least)
+    def __init__(self, builder: Any, tiles: tuple[Any, Any, Any], row_step: Any) -> None:
+        self.tiles, self.row_step = tiles, row_step
+        one = builder.and_(builder.icmp_unsigned("==", tiles[0], tiles[1]),
+                           builder.icmp_unsigned("==", tiles[0], tiles[2]))
+        self.each = builder.select(one, I64(2 * STRETCH), I64(STRETCH))
+        self.all = builder.select(one, I64(2 * STRETCH), I64(3 * STRETCH))
 
-    def row(self, step: Any, height: int) -> Any:
-        """Address of what to fetch at a step of k that begins a turn, for a tile of some height.
-
-        No row below it: another core may be writing that one, and would lose its line.
+    def stretch(self, builder: Any, left: Any) -> tuple[Any, Any, Any]:
+        """(steps left at its end, first row to fetch, step between rows) of the stretch that begins
+        `left` steps of k before the end.
         """
-        builder, (soon, then, last) = self.builder, self.tiles
-        number = builder.lshr(step, self.slow)
-        tile = builder.select(builder.icmp_signed("<", number, I64(2 * SOON_ROWS)), then, last)
-        tile = builder.select(builder.icmp_signed("<", number, I64(SOON_ROWS)), soon, tile)
-        row = builder.and_(number, I64(SOON_ROWS - 1))
-        row = builder.select(builder.icmp_signed("<", row, I64(height)), row, I64(0))
-        return builder.gep(tile, [builder.mul(row, self.row_step)])
+        soon, then, last = self.tiles
+        begins = builder.icmp_signed(">", left, self.all)
+        is_soon = builder.icmp_signed("<=", left, self.each)
+        is_then = builder.icmp_signed("<=", left, I64(2 * STRETCH))
+        after = builder.select(is_then, I64(STRETCH), I64(2 * STRETCH))
+        after = builder.select(is_soon, I64(0), after)
+        row = builder.select(is_soon, soon, builder.select(is_then, then, last))
+        return (builder.select(begins, self.all, after), row,
+                builder.select(begins, I64(0), self.row_step))
 
 
 class _Packed:
@@ -217,41 +216,54 @@ class _Variant:
                 vector_store(builder, value, where)
 
     def sum_over_k(self, a: Any, b: Any, b_step: Any, k: Any, start: list[Any]) -> list[Any]:
-        """The loop over k, UNROLL steps a turn, then the rest one by one."""
+        """Turns of UNROLL steps of k, in stretches (`_Fetch`), then the rest one by one."""
         builder = self.builder
-        state = [I64(0), b, *a.pointers, *start]
-        whole = builder.sub(k, builder.and_(k, I64(UNROLL - 1)))
-        state = self._loop(UNROLL, whole, a, b_step, state)
-        state = self._loop(1, k, a, b_step, state)
-        return state[2 + len(a.pointers):]
+        many = 1 + len(a.pointers)
 
-    def _loop(self, unroll: int, end: Any, a: Any, b_step: Any, initial: list[Any]) -> list[Any]:
-        """One loop: pointers and accumulators are phi nodes, hence registers."""
+        def steps(count: int, state: list[Any]) -> list[Any]:
+            pb, pa, total = state[0], a.enter(builder, state[1:many]), state[many:]
+            for _ in range(count):
+                total = self._one_k(a, pa, pb, b_step, total)
+                pa, pb = [builder.gep(p, [a.step]) for p in pa], builder.gep(pb, [b_step])
+            return [pb, *pa, *total]
+
+        def stretch(left: Any, *state: Any) -> list[Any]:
+            end, row, row_step = self.fetch.stretch(builder, left)
+
+            def turn(left: Any, row: Any, *state: Any) -> list[Any]:
+                self._prefetch_row(row, write=True)
+                return [builder.sub(left, I64(UNROLL)), builder.gep(row, [row_step]),
+                        *steps(UNROLL, list(state))]
+
+            left, _, *following = self._loop(turn, end, [left, row, *state])
+            return [left, *following]
+
+        def single(left: Any, *state: Any) -> list[Any]:
+            return [builder.sub(left, I64(1)), *steps(1, list(state))]
+
+        state = self._loop(stretch, I64(0), [builder.and_(k, I64(-UNROLL)), b, *a.pointers, *start])
+        rest = builder.and_(k, I64(UNROLL - 1))
+        return self._loop(single, I64(0), [rest, *state[1:]])[1 + many:]
+
+    def _loop(self, turn: Callable[..., list[Any]], end: Any, state: list[Any]) -> list[Any]:
+        """`while state[0] > end: state = turn(*state)`, in phi nodes, hence registers."""
         builder = self.builder
         before = builder.block
-        loop = builder.append_basic_block("tile.k")
+        loop = builder.append_basic_block("tile.loop")
         after = builder.append_basic_block("tile.end")
-        builder.cbranch(builder.icmp_signed("<", initial[0], end), loop, after)
+        builder.cbranch(builder.icmp_signed(">", state[0], end), loop, after)
         builder.position_at_end(loop)
-        state = [builder.phi(value.type) for value in initial]
-        many = 2 + len(a.pointers)
-        step, pb, pa, total = state[0], state[1], a.enter(builder, state[2:many]), state[many:]
-        if unroll > 1:
-            self._prefetch_row(self.fetch.row(step, self.height), write=True)
-        for _ in range(unroll):
-            total = self._one_k(a, pa, pb, b_step, total)
-            pa, pb = [builder.gep(p, [a.step]) for p in pa], builder.gep(pb, [b_step])
-        following = [builder.add(step, I64(unroll)), pb, *pa, *total]
-        for phi, first, again in zip(state, initial, following, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(again, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following[0], end), loop, after)
+        current = [builder.phi(value.type) for value in state]
+        following = turn(*current)
         last = builder.block
+        builder.cbranch(builder.icmp_signed(">", following[0], end), loop, after)
         builder.position_at_end(after)
-        result = [builder.phi(value.type) for value in initial]
-        for phi, first, value in zip(result, initial, following, strict=True):
+        result = [builder.phi(value.type) for value in state]
+        for phi, out, first, again in zip(current, result, state, following, strict=True):
             phi.add_incoming(first, before)
-            phi.add_incoming(value, last)
+            phi.add_incoming(again, last)
+            out.add_incoming(first, before)
+            out.add_incoming(again, last)
         return result
 
     def _one_k(self, a: Any, pa: list[Any], pb: Any, b_step: Any, total: list[Any]) -> list[Any]:
