@@ -11,7 +11,7 @@ import ctypes
 import math
 import mmap
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,11 @@ def address_of(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
+def addresses_of(arrays: Iterable[np.ndarray]) -> list[int]:
+    """Addresses of several arrays."""
+    return [*map(address_of, arrays)]
+
+
 def _data_field() -> int:
     """Where an array object keeps the address of its data, or -1 where that cannot be told.
 
@@ -100,13 +105,22 @@ def _data_field() -> int:
 
 
 _DATA_FIELD = _data_field()
-_word_at = ctypes.c_int64.from_address
 
 if _DATA_FIELD > 0:
+    # All memory as words: number id(x) // 8 is the one _DATA_FIELD bytes into object x (which lies
+    # at a multiple of 16). Reading it takes 70 ns, a ctypes object made for it 110.
+    _data_words = (ctypes.c_int64 * (1 << 59)).from_address(_DATA_FIELD)
 
     def address_of(array: np.ndarray) -> int:
         """Address of an array's first element."""
-        return _word_at(id(array) + _DATA_FIELD).value
+        return _data_words[id(array) >> 3]
+
+    def addresses_of(arrays: Iterable[np.ndarray]) -> list[int]:
+        """Addresses of several arrays."""
+        found = []
+        for array in arrays:  # twice as fast as a comprehension: no call
+            found.append(_data_words[id(array) >> 3])
+        return found
 
 
 def flat_view(array: np.ndarray) -> Any:

@@ -16,11 +16,12 @@ def lazily(package: str, parts: Mapping[str, str]
            ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """`__getattr__` and `__dir__` of a package (PEP 562).
 
-    parts: for each module of the package its public names, separated by spaces; the module's own
-    name among them stands for the module. (What a module has may not be called like a module of
+    parts: for each module of the package its public names, separated by spaces. The module's own
+    name stands for the module. (What a module has may not be called like a module of
     the package: whoever imports that one would put it in the name's place.)
     """
-    home = {name: module for module, names in parts.items() for name in names.split()}
+    home = {module: module for module in parts}
+    home |= {name: module for module, names in parts.items() for name in names.split()}
     space = vars(sys.modules[package])
 
     def get(name: str) -> Any:

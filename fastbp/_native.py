@@ -70,7 +70,7 @@ class Native:
                 if code is None:
                     code = _compile(self.function, self.words, dtype, name)
                     _cache.write(name, code)
-        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * self.words)
+        kind = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * self.words)
         return kind(_link(code, name))
 
 

@@ -27,6 +27,7 @@ from operation import LARGE, Args, Operation, Size, bits, copies, reals_of, roun
 
 from fastbp import ops
 from fastbp.kernels.activations import FROM_INPUT, NAMES
+from fastbp.ops import activations
 
 __all__ = ["LARGE", "OPERATIONS", "Operation", "bits", "copies", "tile_sizes"]
 
@@ -96,7 +97,7 @@ def _affine_backward(layout: str, relu: bool) -> Operation:
 
 def _activation(name: str) -> Operation:
     roundings = {"identity": 0, "relu": 0, "leaky_relu": 2, "gelu": 13, "silu": 5}.get(name, 4)
-    forward, backward = ops.activations.activation_forward, ops.activations.activation_backward
+    forward, backward = activations.activation_forward, ops.activations.activation_backward
 
     def bounds(args: Args) -> tuple[Any, ...]:
         x = args["x"]
@@ -114,8 +115,8 @@ def _activation(name: str) -> Operation:
 
 def _activation_backward(name: str) -> Operation:
     def run(dy: Array, x: Array, **out: Array) -> tuple[Any, ...]:
-        kept = x if NAMES[name] in FROM_INPUT else ops.activations.activation_forward(name, x)
-        return (ops.activations.activation_backward(name, dy, kept, **out),)
+        kept = x if NAMES[name] in FROM_INPUT else activations.activation_forward(name, x)
+        return (activations.activation_backward(name, dy, kept, **out),)
 
     return Operation(
         f"{name} backward", reals_of("dy=rc", "x=rc"), run,

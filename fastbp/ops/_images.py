@@ -15,7 +15,7 @@ from fastbp.ops._check import as_real, output
 
 _FORMATS = ("NCHW", "NHWC")
 # Results from this size on come from aligned memory on huge pages.
-_LARGE_BYTES = 1 << 20
+LARGE_BYTES = 1 << 20
 
 
 def pair(name: str, value: Any, least: int) -> tuple[int, int]:
@@ -30,6 +30,11 @@ def pair(name: str, value: Any, least: int) -> tuple[int, int]:
         raise ArgumentError(f"{name}={value!r}", f"an integer of {least} or more, or two of them "
                             "(height, width)")
     return int(numbers[0]), int(numbers[1])
+
+
+def settings_key(*values: Any) -> tuple[Any, ...]:
+    """Settings that are looked up as they were passed: 1 is a stride, True, its equal, is not."""
+    return tuple([(v, *map(type, v)) if type(v) is tuple else (v, type(v)) for v in values])
 
 
 def window(size: Any, stride: Any, padding: Any, dilation: Any = 1) -> Window:
@@ -85,7 +90,7 @@ def rows(images: np.ndarray) -> Operand:
 def new(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """An array in C order, of undefined content."""
     count = math.prod(shape)
-    if count * np.dtype(dtype).itemsize < _LARGE_BYTES:
+    if count * np.dtype(dtype).itemsize < LARGE_BYTES:
         return np.empty(shape, dtype)
     return allocate(count, dtype).reshape(shape)
 

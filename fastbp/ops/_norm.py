@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +12,15 @@ import numpy as np
 from fastbp._arena import address_of, allocate
 from fastbp._errors import ArgumentError, DTypeError, ShapeError
 from fastbp._program import Operand, Program
+from fastbp.ops._again import again, key_of, remember
 from fastbp.ops._check import as_matrix, as_real, output, same_dtype
-from fastbp.ops._plans import run_over
+from fastbp.ops._plans import Plan, run_over
 
 # Results from this size on come from aligned memory, so that kernels may write past the caches.
 LARGE_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, slots=True)
 class Saved:
     """What the backward pass of a normalising operation needs.
 
@@ -36,17 +37,40 @@ class Saved:
     training: bool = True
 
 
+def saved_of(kind: str, x: np.ndarray, statistics: np.ndarray, gamma: np.ndarray,
+             training: bool = True) -> Saved:
+    """What a repeated forward call has to save: x lies as a matrix, whatever its shape."""
+    rows = x if len(x.shape) == 2 else x.reshape(x.shape[0], -1)
+    return Saved(kind, rows, x.shape, statistics[0], statistics[1], gamma.copy(), training)
+
+
+def backward_call(dy: Any, saved: Any, kind: str, out: np.ndarray | None
+                  ) -> tuple[Hashable, tuple[np.ndarray, ...]]:
+    """(key, arrays) of a backward call, as `again` takes them; no key where `saved` is wrong."""
+    if type(saved) is not Saved or saved.kind != kind:
+        return None, ()
+    given = (dy, saved.x, saved.mean, saved.rstd, saved.gamma)
+    return key_of((kind, saved.shape, saved.training), given, out), given
+
+
+def remember_backward(key: Hashable, given: tuple[np.ndarray, ...], plan: Plan, dx: np.ndarray,
+                      sums: np.ndarray, out: np.ndarray | None) -> None:
+    """Keep a backward call; places: dx, dy, x, dgamma and dbeta (the sums), mean, rstd, gamma."""
+    if dx.nbytes < LARGE_BYTES:
+        row = sums.strides[0]
+        remember(key, given, plan, [dx, sums], out=out,
+                 links=[(0, 0), (2, 0), (3, 0), (1, 0), (1, row), (4, 0), (5, 0), (6, 0)])
+
+
 def inputs(x: Any, gamma: Any, beta: Any, eps: float
-           ) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
-    """(x as a matrix, its shape, rows with copies of gamma and beta), all of one dtype."""
+           ) -> tuple[np.ndarray, tuple[int, ...], np.ndarray, np.ndarray]:
+    """(x as a matrix, its shape, contiguous gamma and beta), all of one dtype."""
     rows, shape = as_matrix("x", x)
     scale, shift = vector("gamma", gamma, rows), vector("beta", beta, rows)
     same_dtype(x=rows, gamma=scale, beta=shift)
     if not (eps >= 0 and math.isfinite(eps)):
         raise ArgumentError(f"eps={eps!r}", "a number of at least 0", "1e-5 is usual")
-    vectors = np.empty((2, rows.shape[1]), rows.dtype)  # an optimizer may change gamma
-    vectors[0], vectors[1] = scale, shift
-    return rows, shape, vectors
+    return rows, shape, np.ascontiguousarray(scale), np.ascontiguousarray(shift)
 
 
 def vector(name: str, values: Any, rows: np.ndarray) -> np.ndarray:
@@ -128,6 +152,10 @@ def run_backward(kind: str, emit: Callable[..., None], dy: Any, saved: Saved,
 
     settings: what `emit` is told of `saved` besides.
     """
+    key, given = backward_call(dy, saved, kind, out)
+    known = again(key, given, out)
+    if known is not None:
+        return known[0], known[1][0], known[1][1]
     rows = upstream(dy, saved, kind)
     told = {name: getattr(saved, name) for name in settings}
     dx = None if out is None else output(out, saved.shape, rows.dtype)
@@ -139,7 +167,9 @@ def run_backward(kind: str, emit: Callable[..., None], dy: Any, saved: Saved,
         names = ("dgamma", "dbeta", "mean", "rstd", "gamma")
         emit(program, dx, dy, x, **dict(zip(names, addresses, strict=True)), **told)
 
-    run_over((operand(target), operand(rows), operand(saved.x), place, place + sums.strides[0],
-              address_of(saved.mean), address_of(saved.rstd), address_of(saved.gamma)),
-             (emit, *told.values()), rows.dtype, build)
-    return shaped(dx, target, saved.shape), sums[0], sums[1]
+    plan = run_over((operand(target), operand(rows), operand(saved.x), place,
+                     place + sums.strides[0], address_of(saved.mean), address_of(saved.rstd),
+                     address_of(saved.gamma)), (emit, *told.values()), rows.dtype, build)
+    dx = shaped(dx, target, saved.shape)
+    remember_backward(key, given, plan, dx, sums, out)
+    return dx, sums[0], sums[1]

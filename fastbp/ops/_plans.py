@@ -14,6 +14,7 @@ import numpy as np
 
 from fastbp._arena import ALIGNMENT
 from fastbp._program import Operand, Program, local_memory
+from fastbp.emit.reduce import STREAM_BYTES
 
 # Words from _PLACES on stand for addresses of a call's arrays in a program that is being built: a
 # range of _RANGE bytes for each array that lies on a cache line, and one for each that may not.
@@ -30,10 +31,17 @@ def place(number: int, *, aligned: bool = False) -> int:
     return _PLACES + (2 * number + (not aligned)) * _RANGE + 8 * (not aligned)
 
 
+def _place_of(word: int) -> tuple[int, bool, int]:
+    """(number of the array, whether on a cache line, offset) of a word made from `place`."""
+    index = (word - _PLACES + _RANGE // 2) // _RANGE
+    number, aligned = index // 2, index % 2 == 0
+    return number, aligned, word - place(number, aligned=aligned)
+
+
 def _cell(cell: int, word: int) -> tuple[int, int, int]:
     """(cell, number of the array, offset from its address) of a word made from `place`."""
-    index = (word - _PLACES + _RANGE // 2) // _RANGE
-    return cell, index // 2, word - place(index // 2, aligned=index % 2 == 0)
+    number, _, offset = _place_of(word)
+    return cell, number, offset
 
 
 def placed_cells(program: Program) -> list[tuple[int, int, int]]:
@@ -46,8 +54,13 @@ class Plan:
     """A program with places for the addresses of a call's arrays.
 
     All plans of a thread work in the same memory, one after the other; a plan that was built before
-    that memory moved is `stale`. kept: what the builder returned, for instance an array that
-    the program writes its result to.
+    that memory moved is `stale`.
+
+    Attributes: kept (what the builder returned, for instance an array that the program writes its
+    result to), words and cells (the program's table, and which of its words are addresses: (cell,
+    number of the place, offset)), places (the numbers that are used), on_lines (those that
+    are cache lines), labels (the place of the labels it requires, or None), at (the addresses of
+    the last run).
     """
 
     def __init__(self, dtype: np.dtype, build: Callable[[Program], Any]) -> None:
@@ -62,10 +75,14 @@ class Plan:
         else:  # more than memory keeps: good for one run
             generation = -1
         self._generation, self._memory, self._program = generation, memory, program
-        self._cells = placed_cells(program)
-        self._words = program.words()
-        address, count, classes = program.required_labels
-        self._labels = _cell(0, address)[1] if count else 0, count, classes
+        self.words, self.cells = program.words(), placed_cells(program)
+        self.on_lines = {number for number, aligned, _ in
+                         (_place_of(self.words[cell]) for cell, _, _ in self.cells) if aligned}
+        address, self._count, self._classes = program.required_labels
+        self.labels = _cell(0, address)[1] if self._count else None
+        self.places = {number for _, number, _ in self.cells} | (
+            set() if self.labels is None else {self.labels})
+        self.at: tuple[int, ...] = ()
 
     @property
     def stale(self) -> bool:
@@ -77,12 +94,15 @@ class Plan:
 
         False, and nothing has run, where the program requires labels and one is no class.
         """
-        words = self._words
-        for cell, number, offset in self._cells:
+        words, self.at = self.words, addresses
+        for cell, number, offset in self.cells:
             words[cell] = addresses[number] + offset
-        labels, count, classes = self._labels
-        if count:
-            self._program.require_labels(addresses[labels], count, classes)
+        return self.go(0 if self.labels is None else addresses[self.labels])
+
+    def go(self, labels: int = 0) -> bool:
+        """`run` where `words` are set; labels: where those lie that it requires."""
+        if labels:
+            self._program.require_labels(labels, self._count, self._classes)
         return self._program.run()
 
 
@@ -107,22 +127,20 @@ def plan_for(key: Hashable, dtype: np.dtype, build: Callable[[Program], Any]) ->
     return plan
 
 
-def known_plan(key: Hashable) -> Plan | None:
-    """The plan that `plan_for` made for `key`, if it can still be used."""
-    plan = _local.known.get(key)
-    return None if plan is None or plan.stale else plan
-
-
 def run_over(places: Sequence[Operand | int | None], key: Hashable, dtype: np.dtype,
              build: Callable[..., Any]) -> Plan:
     """Run what `build(program, *places)` emits; `key` holds all else that it depends on.
 
     places: operands, or addresses; None and the address 0 stay what they are.
     """
-    shapes = tuple((x.rows, x.cols, x.row_step, x.col_step, x.address % ALIGNMENT == 0)
+    def is_streamed(x: Operand) -> bool:
+        large = x.rows * x.cols * dtype.itemsize >= STREAM_BYTES
+        return large and x.address % ALIGNMENT == 0
+
+    shapes = tuple((x.rows, x.cols, x.row_step, x.col_step, is_streamed(x))
                    if isinstance(x, Operand) else bool(x) for x in places)
     plan = plan_for((key, dtype, shapes), dtype, lambda program: build(program, *(
-        replace(x, address=place(number, aligned=x.address % ALIGNMENT == 0))
+        replace(x, address=place(number, aligned=is_streamed(x)))
         if isinstance(x, Operand) else x and place(number) for number, x in enumerate(places))))
     plan.run(*(x.address if isinstance(x, Operand) else x or 0 for x in places))
     return plan

@@ -8,6 +8,7 @@ matrices takes longer than the loss.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, ShapeError
 from fastbp._program import Operand, Program
 from fastbp.emit import losses as emit
+from fastbp.ops._again import again, key_of, recall, remember
 from fastbp.ops._check import (
     as_labels,
     as_matrix,
@@ -26,7 +28,7 @@ from fastbp.ops._check import (
     same_dtype,
     target_of,
 )
-from fastbp.ops._plans import known_plan, place, plan_for
+from fastbp.ops._plans import Plan, place, plan_for
 
 
 def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -34,6 +36,10 @@ def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
 
     A row with NaN or inf, or of -inf only, is NaN. out: C-ordered array of x's shape; may be x.
     """
+    key = key_of((softmax,), (x,), out)
+    known = again(key, (x,), out)
+    if known is not None:
+        return known[0]
     array = as_real("x", x)
     if array.ndim == 0:
         raise ShapeError("x is a single number", "at least one dimension")
@@ -48,6 +54,7 @@ def softmax(x: Any, *, out: np.ndarray | None = None) -> np.ndarray:
                             program, Operand(place(0), rows, cols, cols),
                             Operand(place(1), rows, cols, step)))
         plan.run(address_of(target), address_of(matrix))
+        remember(key, (x,), plan, [y], out=out, elementwise=True)
     if target is not y:
         y[...] = target
     return y
@@ -63,36 +70,8 @@ def softmax_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
     Returns:
         (loss as a float, dlogits (N, C) = (softmax(logits) - t) / N).
     """
-    if type(logits) is np.ndarray and type(target) is np.ndarray and sample_weight is None \
-            and out is None:
-        known = _again(logits, target)
-        if known is not None:
-            return known
-    x, shape = as_matrix("logits", logits)
-    goal = np.asarray(target)
-    if goal.ndim > 1 and goal.dtype.kind == "f":
-        return _matrix_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, goal,
-                            sample_weight, out)
-    return _label_loss(emit.emit_softmax_cross_entropy, "logits", x, shape, goal, sample_weight,
-                       out)
-
-
-def _again(logits: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray] | None:
-    """The loss where one of the same shapes was computed before, and labels lie as they should."""
-    if len(logits.shape) != 2 or target.dtype != np.int64 or target.strides != (8,):
-        return None
-    (rows, cols), (row_step, col_step), item = logits.shape, logits.strides, logits.itemsize
-    x, labels = address_of(logits), address_of(target)
-    if col_step != item or target.shape != (rows,) or (x | row_step) & (item - 1) or labels & 7:
-        return None
-    plan = known_plan((emit.emit_softmax_cross_entropy, logits.dtype, rows, cols, row_step // item,
-                       None, True))
-    if plan is None:
-        return None
-    gradient = np.empty((rows, cols), logits.dtype)
-    if not plan.run(address_of(gradient), x, labels, 0):
-        return None  # a label that is no class: the long way says which
-    return float(plan.kept[0]), gradient
+    return _loss(emit.emit_softmax_cross_entropy, _labels_or_shares, "logits", logits, target,
+                 sample_weight, out)
 
 
 def hinge(scores: Any, target: Any, *, sample_weight: Any = None,
@@ -101,8 +80,7 @@ def hinge(scores: Any, target: Any, *, sample_weight: Any = None,
 
     scores (N, C), target: labels (N,). Returns (loss, dscores); the slope at the kink is 0.
     """
-    x, shape = as_matrix("scores", scores)
-    return _label_loss(emit.emit_hinge, "scores", x, shape, target, sample_weight, out)
+    return _loss(emit.emit_hinge, _labels, "scores", scores, target, sample_weight, out)
 
 
 def sigmoid_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None,
@@ -111,20 +89,20 @@ def sigmoid_cross_entropy(logits: Any, target: Any, *, sample_weight: Any = None
 
     target: of logits' shape, 0 .. 1. Returns (loss, dlogits = (sigmoid(z) - t) / size).
     """
-    return _element_loss(emit.emit_sigmoid_cross_entropy, "logits", logits, target, sample_weight,
-                         out)
+    return _loss(emit.emit_sigmoid_cross_entropy, _elements, "logits", logits, target,
+                 sample_weight, out)
 
 
 def mean_squared_error(pred: Any, target: Any, *, sample_weight: Any = None,
                        out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """(p - t)^2 averaged over all elements. Returns (loss, dpred = 2 (p - t) / size)."""
-    return _element_loss(emit.emit_mean_squared_error, "pred", pred, target, sample_weight, out)
+    return _loss(emit.emit_mean_squared_error, _elements, "pred", pred, target, sample_weight, out)
 
 
 def mean_absolute_error(pred: Any, target: Any, *, sample_weight: Any = None,
                         out: np.ndarray | None = None) -> tuple[float, np.ndarray]:
     """|p - t| averaged over all elements. Returns (loss, dpred); the slope at p = t is 0."""
-    return _element_loss(emit.emit_mean_absolute_error, "pred", pred, target, sample_weight, out)
+    return _loss(emit.emit_mean_absolute_error, _elements, "pred", pred, target, sample_weight, out)
 
 
 def huber(pred: Any, target: Any, *, delta: float = 1.0, sample_weight: Any = None,
@@ -133,10 +111,10 @@ def huber(pred: Any, target: Any, *, delta: float = 1.0, sample_weight: Any = No
 
     Returns (loss, dpred).
     """
-    if not (delta > 0 and np.isfinite(delta)):
+    if not (delta > 0 and math.isfinite(delta)):
         raise ArgumentError(f"delta={delta!r}", "a positive number")
-    return _element_loss(emit.emit_huber, "pred", pred, target, sample_weight, out,
-                         delta=float(delta))
+    return _loss(emit.emit_huber, _elements, "pred", pred, target, sample_weight, out,
+                 delta=float(delta))
 
 
 def poisson_deviance(log_mean: Any, target: Any, *, sample_weight: Any = None,
@@ -146,8 +124,8 @@ def poisson_deviance(log_mean: Any, target: Any, *, sample_weight: Any = None,
     log_mean: z, logarithms of the means; target: counts, of z's shape, at least 0 (0*log(0) = 0).
     Returns (loss, dz = (e^z - t) / size).
     """
-    return _element_loss(emit.emit_poisson_deviance, "log_mean", log_mean, target, sample_weight,
-                         out)
+    return _loss(emit.emit_poisson_deviance, _elements, "log_mean", log_mean, target,
+                 sample_weight, out)
 
 
 def pinball(pred: Any, target: Any, *, quantile: float = 0.5, sample_weight: Any = None,
@@ -158,50 +136,82 @@ def pinball(pred: Any, target: Any, *, quantile: float = 0.5, sample_weight: Any
     """
     if not 0 < quantile < 1:
         raise ArgumentError(f"quantile={quantile!r}", "a number between 0 and 1")
-    return _element_loss(emit.emit_pinball, "pred", pred, target, sample_weight, out,
-                         quantile=float(quantile))
+    return _loss(emit.emit_pinball, _elements, "pred", pred, target, sample_weight, out,
+                 quantile=float(quantile))
 
 
-def _element_loss(emitter: Callable[..., None], name: str, pred: Any, target: Any,
-                  sample_weight: Any, out: np.ndarray | None, **settings: float
-                  ) -> tuple[float, np.ndarray]:
+# ---- what is computed -------------------------------------------------------------------------
+
+# (the first argument as a matrix, its shape, the target as a matrix or labels), checked.
+_Prepared = tuple[np.ndarray, tuple[int, ...], np.ndarray]
+
+
+def _elements(name: str, pred: Any, target: Any) -> _Prepared:
     """A mean over elements. Without gaps between rows: their number decides how it is summed."""
     x, shape = as_matrix(name, pred)
     t = np.asarray(as_real("target", target), order="C")
-    return _matrix_loss(emitter, name, np.asarray(x, order="C"), shape, t, sample_weight, out,
-                        **settings)
+    return _matrices(name, np.asarray(x, order="C"), shape, t)
 
 
-def _matrix_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
-                 target: Any, sample_weight: Any, out: np.ndarray | None,
-                 **settings: float) -> tuple[float, np.ndarray]:
+def _matrices(name: str, x: np.ndarray, shape: tuple[int, ...], target: Any) -> _Prepared:
     t, target_shape = as_matrix("target", target)
     if target_shape != shape:
         raise ShapeError(f"{name} with shape {shape}, target with shape {target_shape}",
                          "equal shapes", _remedy(shape, target_shape))
     if t.dtype != x.dtype:
         same_dtype(**{name: x, "target": t})
-    return _run(emitter, name, x, shape, t, sample_weight, out, settings)
+    return x, shape, t
 
 
-def _label_loss(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
-                target: Any, sample_weight: Any, out: np.ndarray | None
-                ) -> tuple[float, np.ndarray]:
+def _labels(name: str, scores: Any, target: Any) -> _Prepared:
+    x, shape = as_matrix(name, scores)
     if len(shape) != 2:
         raise ShapeError(f"{name} with shape {shape}",
                          "(N, C): one row a sample, one column a class")
-    labels = as_labels("target", target, *shape)
-    return _run(emitter, name, x, shape, labels, sample_weight, out, {})
+    return x, shape, as_labels("target", target, *shape)
 
 
-def _run(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[int, ...],
-         target: np.ndarray, sample_weight: Any, out: np.ndarray | None,
-         settings: dict[str, float]) -> tuple[float, np.ndarray]:
-    """Run the loss of checked arrays; target: a matrix, or labels."""
+def _labels_or_shares(name: str, logits: Any, target: Any) -> _Prepared:
+    goal = np.asarray(target)
+    if goal.ndim > 1 and goal.dtype.kind == "f":
+        return _matrices(name, *as_matrix(name, logits), goal)
+    return _labels(name, logits, goal)
+
+
+def _loss(emitter: Callable[..., None], prepare: Callable[[str, Any, Any], _Prepared], name: str,
+          pred: Any, target: Any, sample_weight: Any, out: np.ndarray | None, **settings: float
+          ) -> tuple[float, np.ndarray]:
+    """(loss, gradient by pred); weights, whose values are checked, take the long way."""
+    given = pred, target
+    key = None
+    if sample_weight is None:
+        key = key_of((emitter, *settings.values()), given, out)
+        known = recall(key)
+        done = None if known is None else known.run(given, out)
+        if known is not None and done is not None:
+            return float(known.plan.kept[0]), done[0]
+    x, shape, goal = prepare(name, pred, target)
     if x.size == 0:
         raise ShapeError(f"{name} with shape {shape}", "at least one element",
                          "the mean of nothing is not a number")
     weights = None if sample_weight is None else _weights(sample_weight, x)
+    plan = _plan(emitter, x, goal, weights is not None, settings)
+    y = output(out, shape, x.dtype)
+    gradient = y
+    if out is not None and (not (y.flags.c_contiguous and y.flags.aligned)
+                            or np.may_share_memory(y, x) or np.may_share_memory(y, goal)):
+        gradient = np.empty(shape, x.dtype)
+    plan.run(address_of(gradient), address_of(x), address_of(goal),
+             0 if weights is None else address_of(weights))
+    if gradient is not y:
+        y[...] = gradient
+    remember(key, given, plan, [y], out=out)
+    return float(plan.kept[0]), y
+
+
+def _plan(emitter: Callable[..., None], x: np.ndarray, target: np.ndarray, weighted: bool,
+          settings: dict[str, float]) -> Plan:
+    """Places: the gradient, x, the target (a matrix or labels), weights; it keeps the loss."""
     rows, cols = x.shape
     step = x.strides[0] // x.itemsize
     target_step = target.strides[0] // x.itemsize if target.ndim == 2 else None
@@ -212,21 +222,11 @@ def _run(emitter: Callable[..., None], name: str, x: np.ndarray, shape: tuple[in
             program.require_labels(place(2), rows, cols)
         goal = place(2) if target_step is None else Operand(place(2), rows, cols, target_step)
         emitter(program, Operand(place(0), rows, cols, cols), Operand(place(1), rows, cols, step),
-                goal, address_of(loss), weights=0 if weights is None else place(3), **settings)
+                goal, address_of(loss), weights=place(3) if weighted else 0, **settings)
         return loss
 
-    key = (emitter, x.dtype, rows, cols, step, target_step, weights is None, *settings.values())
-    plan = plan_for(key, x.dtype, build)
-    y = output(out, shape, x.dtype)
-    gradient = y
-    if out is not None and (not (y.flags.c_contiguous and y.flags.aligned)
-                            or np.may_share_memory(y, x) or np.may_share_memory(y, target)):
-        gradient = np.empty(shape, x.dtype)
-    plan.run(address_of(gradient), address_of(x), address_of(target),
-             0 if weights is None else address_of(weights))
-    if gradient is not y:
-        y[...] = gradient
-    return float(plan.kept[0]), y
+    key = (emitter, x.dtype, rows, cols, step, target_step, not weighted, *settings.values())
+    return plan_for(key, x.dtype, build)
 
 
 def _weights(sample_weight: Any, x: np.ndarray) -> np.ndarray:

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._arena import address_of
+from fastbp._arena import address_of, flat_view
 from fastbp._errors import ArgumentError, DTypeError
 from fastbp._program import Program
-from fastbp.emit.update import emit_update, hyper_row, rates_row
-from fastbp.kernels.update import ADAGRAD, ADAM, ADAMW, MOMENTUM, NESTEROV, RMSPROP, SGD
+from fastbp.emit.update import bias_correction, emit_update, hyper_row
+from fastbp.kernels.update import ADAGRAD, ADAM, ADAMW, MOMENTUM, NESTEROV, RATES, RMSPROP, SGD
+from fastbp.ops._again import key_of, recall, remember
 from fastbp.ops._check import as_real, same_dtype, same_shape
-from fastbp.ops._plans import run_over
+from fastbp.ops._plans import place, plan_for
 
 
 def sgd_step(w: np.ndarray, g: Any, *, lr: float, weight_decay: float = 0.0) -> None:
@@ -78,7 +79,46 @@ def _step(kind: int, w: np.ndarray, g: Any, slots: dict[str, np.ndarray], lr: fl
     _check_number("weight_decay", weight_decay)
     for name, value in settings.items():
         _check_number(name, value, math.inf if name == "eps" else 1.0)
-    changed = {"w": w, **slots}
+    rates = (float(lr), bias_correction(settings.get("beta1", 0.0), step),
+             bias_correction(settings.get("beta2", 0.0), step))
+    given = (g, w, *slots.values())
+    key = key_of((kind, weight_decay, *settings.values()), given)
+    known = recall(key)
+    if known is not None:
+        _set(known.plan.kept, rates)
+        if known.run(given, None) is not None:
+            return
+    arrays, gradient = _arrays({"w": w, **slots}, g)
+    memory = [np.ascontiguousarray(array) for array in arrays]
+    if any(np.may_share_memory(gradient, array) for array in memory):
+        gradient = gradient.copy()
+    gradient = np.ascontiguousarray(gradient)
+    size = gradient.size
+
+    def build(program: Program, g: int, w: int, *slots: int) -> Any:
+        hyper = program.keep(hyper_row(weight_decay=weight_decay, **settings))
+        numbers = np.ones(RATES)
+        emit_update(program, kind, w, g, size, hyper=address_of(hyper), rates=address_of(numbers),
+                    slots=slots)
+        return flat_view(numbers)
+
+    dtype = gradient.dtype
+    plan = plan_for((kind, size, dtype, weight_decay, *settings.values()), dtype,
+                    lambda program: build(program, *map(place, range(len(given)))))
+    _set(plan.kept, rates)
+    plan.run(*map(address_of, (gradient, *memory)))
+    for changed, computed in zip((w, *slots.values()), memory, strict=True):
+        if computed is not changed:
+            changed[...] = computed
+    remember(key, given, plan, [], changed=range(1, len(given)))
+
+
+def _set(words: Any, rates: tuple[float, ...]) -> None:
+    words[0], words[1], words[2] = rates
+
+
+def _arrays(changed: dict[str, Any], g: Any) -> tuple[list[np.ndarray], np.ndarray]:
+    """(w and slots, the gradient), checked."""
     for name, array in changed.items():
         if not isinstance(array, np.ndarray):
             raise DTypeError(f"{name} is {type(array).__name__}", "a NumPy array",
@@ -90,22 +130,7 @@ def _step(kind: int, w: np.ndarray, g: Any, slots: dict[str, np.ndarray], lr: fl
     gradient = as_real("g", g)
     same_dtype(**arrays, g=gradient)
     same_shape(**arrays, g=gradient)
-    memory = [np.ascontiguousarray(array) for array in arrays.values()]
-    if any(np.may_share_memory(gradient, array) for array in memory):
-        gradient = gradient.copy()
-    gradient = np.ascontiguousarray(gradient)
-    hyper = hyper_row(weight_decay=weight_decay, **settings)
-    rates = rates_row(lr, step, settings.get("beta1", 0.0), settings.get("beta2", 0.0))
-    size = gradient.size
-
-    def build(program: Program, g: int, hyper: int, rates: int, w: int, *slots: int) -> None:
-        emit_update(program, kind, w, g, size, hyper=hyper, rates=rates, slots=slots)
-
-    run_over([address_of(array) for array in (gradient, hyper, rates, *memory)], (kind, size),
-             gradient.dtype, build)
-    for given, computed in zip(changed.values(), memory, strict=True):
-        if computed is not given:
-            given[...] = computed
+    return list(arrays.values()), gradient
 
 
 def _check_number(name: str, value: float, below: float = math.inf) -> None:

@@ -1,0 +1,171 @@
+"""The short way through an operation that is called again.
+
+Checking the arguments of a call, describing its arrays and finding its plan takes 10 to 30 us,
+several times what a small operation does. All of it follows from the settings and from the arrays'
+shapes, strides and dtypes, so a call that has them all from one before differs in addresses only:
+
+    key = key_of((name, *settings), inputs, out)        # at the top of an operation
+    done = again(key, inputs, out)
+    if done is not None:
+        return done[0]
+    ...                                                 # the long way: checks, plan.run
+    remember(key, inputs, plan, [y], out=out)
+
+A call is remembered where its plan has worked on the very arrays of the call, without a copy of
+any. A repeated one is refused, and takes the long way with its errors, where memory that is written
+is read-only or overlaps what is read, where an address is not aligned, where a label is no class,
+and where a plan's workspace has moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import operator
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastbp._arena import address_of, addresses_of
+from fastbp.ops._plans import Plan
+
+# Calls of one thread that are remembered; beyond that it starts afresh.
+_MOST = 128
+
+Inputs = tuple[np.ndarray, ...]
+Link = tuple[int, int]
+"""Number of an array among results and inputs, and an offset from its address in bytes."""
+
+_kind: Callable[[Any], tuple[Any, ...]] = operator.attrgetter(
+    "__class__", "shape", "strides", "dtype")
+_empty = np.empty
+
+
+class Known:
+    """A call that was made in place: its plan, and what is left to do for another like it."""
+
+    __slots__ = ("cells", "elementwise", "labels", "made", "plan", "unaligned", "written")
+
+    def __init__(self, plan: Plan, arrays: Inputs, links: Sequence[Link], made: slice,
+                 written: Sequence[int], elementwise: bool) -> None:
+        self.plan, self.elementwise = plan, elementwise
+        self.made = [(array.shape, array.dtype) for array in arrays[made]]
+        self.unaligned = arrays[0].itemsize - 1
+        # (word of the program, number of the array, offset from its address)
+        self.cells = [(cell, links[place][0], links[place][1] + offset)
+                      for cell, place, offset in plan.cells]
+        self.labels = None if plan.labels is None else links[plan.labels][0]
+        read = [(n, *_span(array)) for n, array in enumerate(arrays) if n not in written]
+        self.written = [(n, *_span(arrays[n]), read) for n in written]
+
+    def run(self, inputs: Inputs, out: np.ndarray | None) -> list[np.ndarray] | None:
+        """The results, or None where the call must take the long way."""
+        plan = self.plan
+        if plan.stale:
+            return None
+        results = [] if out is None else [out]
+        for shape, dtype in self.made:
+            results.append(_empty(shape, dtype))
+        addresses = addresses_of((*results, *inputs))
+        if self.written and not self._may_write((*results, *inputs), addresses):
+            return None
+        words, bits = plan.words, 0
+        for cell, number, offset in self.cells:
+            words[cell] = word = addresses[number] + offset
+            bits |= word
+        if bits & self.unaligned:
+            return None
+        if self.labels is None:
+            plan.go()
+        elif addresses[self.labels] & 7 or not plan.go(addresses[self.labels]):
+            return None
+        return results
+
+    def _may_write(self, arrays: Inputs, addresses: list[int]) -> bool:
+        """True where what the caller has changed is writeable, and apart from what is read.
+
+        In elementwise work a result may lie exactly over an input.
+        """
+        for number, low, high, others in self.written:
+            if not arrays[number].flags.writeable:
+                return False
+            begin, end = addresses[number] + low, addresses[number] + high
+            for other, other_low, other_high in others:
+                other_begin, other_end = addresses[other] + other_low, addresses[other] + other_high
+                if other_begin < end and begin < other_end and not (
+                        self.elementwise and (other_begin, other_end) == (begin, end)):
+                    return False
+        return True
+
+
+class _Calls(threading.local):
+    def __init__(self) -> None:
+        self.known: dict[Hashable, Known] = {}
+
+
+_local = _Calls()
+
+
+def key_of(settings: tuple[Any, ...], inputs: Inputs, out: np.ndarray | None = None) -> Hashable:
+    """What a call has in common with those like it; None where an argument is no array.
+
+    settings: the operation and all that its plan and its checks depend on besides the arrays.
+    inputs: the arrays as they were passed; what is left out must show in the settings.
+    """
+    try:
+        return settings, out is None or _kind(out), *map(_kind, inputs)
+    except AttributeError:
+        return None
+
+
+def recall(key: Hashable) -> Known | None:
+    """The call of that key that was remembered, if any; `run` it."""
+    try:
+        return _local.known.get(key)
+    except TypeError:  # a setting without a hash
+        return None
+
+
+def again(key: Hashable, inputs: Inputs, out: np.ndarray | None = None
+          ) -> list[np.ndarray] | None:
+    """The results of a call, `out` or new arrays, where one like it was remembered; else None."""
+    known = recall(key)
+    return None if known is None else known.run(inputs, out)
+
+
+def remember(key: Hashable, inputs: Inputs, plan: Plan, results: Sequence[np.ndarray], *,
+             out: np.ndarray | None = None, links: Sequence[Link] | None = None,
+             changed: Sequence[int] = (), elementwise: bool = False) -> None:
+    """Keep a call that has just been made for `again`, where its plan read and wrote its arrays.
+
+    results: what the operation returns, in C order where it is not `out`, which comes first.
+    links: where the plan's places lie; None: place number i is array number i of (*results,
+    *inputs). changed: numbers of inputs that it changes in place. elementwise: a result may be
+    the input itself.
+    """
+    arrays = (*results, *inputs)
+    where = [(number, 0) for number in range(len(arrays))] if links is None else links
+    if key is None or not all(type(array) is np.ndarray and array.size for array in arrays):
+        return
+    if plan.on_lines or any(address_of(arrays[where[place][0]]) + where[place][1] != plan.at[place]
+                            for place in plan.places):
+        return
+    count = len(results)
+    made = slice(0 if out is None else 1, count)
+    written = [*range(made.start), *(count + number for number in changed)]
+    if len(_local.known) >= _MOST:
+        _local.known.clear()
+    with contextlib.suppress(TypeError):  # a setting without a hash
+        _local.known[key] = Known(plan, arrays, where, made, written, elementwise)
+
+
+def forget() -> None:
+    """Let all calls of this thread take the long way again, once."""
+    _local.known.clear()
+
+
+def _span(array: np.ndarray) -> tuple[int, int]:
+    """First byte of an array and the one after its last, from its address."""
+    low, high = np.lib.array_utils.byte_bounds(array)
+    return low - address_of(array), high - address_of(array)
