@@ -62,7 +62,7 @@ class Fit:
     seconds (of the epoch so far), order_state (of the generator before it drew the epoch's order),
     first_step (the trainer's steps before this fit), history, hooks (by priority), resumed (whether
     a checkpoint is continued), resumed_from (its file), outputs (of the epoch's validation data
-    where they are all in memory, until the next epoch).
+    where they are all in memory, for `on_epoch_end`).
     """
 
     def __init__(self, trainer: Trainer, feed: Feed, *, epochs: int, batch_size: int,
@@ -272,6 +272,7 @@ class Fit:
         self.epoch, self.position, self.loss_sum, self.seconds = self.epoch + 1, 0, 0.0, 0.0
         self.order_state = trainer.bits.state
         self._call("on_epoch_end", self.history.rows[-1])
+        self.outputs = ()
 
     def _non_finite(self, window: Window, first: int, losses: np.ndarray, size: int
                     ) -> NonFiniteError:

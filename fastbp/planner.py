@@ -322,6 +322,7 @@ class Plan:
         """All layers in reverse order, from the gradients of output steps."""
         for number, emit in enumerate(self._after_losses):
             emit(number > 0)
+        self._after_losses.clear()  # they hold this plan
         for node, dy in output_gradients.items():
             self.add_gradient(self._alias.get(node, node), dy)
         for node in reversed(range(len(self.network.steps))):
