@@ -54,8 +54,8 @@ from fastbp._simd.pointer import lanes
 AHEAD = 16
 # Steps of k in one turn of the loop (a power of two).
 UNROLL = 2
-# Steps of k in which the rows of a tile are fetched that is written next: a row a turn.
-STRETCH = 16 * UNROLL
+# Steps of k between two rows that are fetched of a tile: at least and at most.
+STRETCH = (8 * UNROLL, 16 * UNROLL)
 
 
 def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b_step: int, k: int,
@@ -85,7 +85,7 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
                   b: Any, b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
                   rows: Any, cols: Any, soon: Any, then: Any, last: Any, soon_step: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
-    fetch = _Fetch(builder, (soon, then, last), soon_step)
+    fetch = _Fetch(builder, k, (soon, then, last), soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
@@ -107,35 +107,19 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
 
 
 class _Fetch:
-    """What is written after a sum over k is fetched during its last turns, a row a turn.
+    """What is written after a sum over k is fetched while it is on its way, row by row.
 
-    The loop over k runs in stretches: one without fetching, then one for each tile, `soon` last.
-    Where the three tiles are one there is one such stretch, of twice the length: what lies below
-    a tile is written next. Three rows in each turn, as it was, and even the arithmetic that picks
-    one of them took ports and issue slots from multiply-adds: 2 % of a large product, 10 % of a
-    small one.
+    The loop over k runs in stretches of `steps`; each begins with a row of every tile. In each turn
+    it cost 2 % of a large product and 10 % of a small one, all in the last turns 5 % of a wide
+    layer's Adam step.
     """
 
-    def __init__(self, builder: Any, tiles: tuple[Any, Any, Any], row_step: Any) -> None:
+    def __init__(self, builder: Any, k: Any, tiles: tuple[Any, Any, Any], row_step: Any) -> None:
         self.tiles, self.row_step = tiles, row_step
-        one = builder.and_(builder.icmp_unsigned("==", tiles[0], tiles[1]),
-                           builder.icmp_unsigned("==", tiles[0], tiles[2]))
-        self.each = builder.select(one, I64(2 * STRETCH), I64(STRETCH))
-        self.all = builder.select(one, I64(2 * STRETCH), I64(3 * STRETCH))
-
-    def stretch(self, builder: Any, left: Any) -> tuple[Any, Any, Any]:
-        """(steps left at its end, first row to fetch, step between rows) of the stretch that begins
-        `left` steps of k before the end.
-        """
-        soon, then, last = self.tiles
-        begins = builder.icmp_signed(">", left, self.all)
-        is_soon = builder.icmp_signed("<=", left, self.each)
-        is_then = builder.icmp_signed("<=", left, I64(2 * STRETCH))
-        after = builder.select(is_then, I64(STRETCH), I64(2 * STRETCH))
-        after = builder.select(is_soon, I64(0), after)
-        row = builder.select(is_soon, soon, builder.select(is_then, then, last))
-        return (builder.select(begins, self.all, after), row,
-                builder.select(begins, I64(0), self.row_step))
+        low, high = I64(STRETCH[0]), I64(STRETCH[1])
+        even = builder.and_(builder.lshr(k, I64(4)), I64(-UNROLL))
+        steps = builder.select(builder.icmp_signed(">", even, low), even, low)
+        self.steps = builder.select(builder.icmp_signed("<", steps, high), steps, high)
 
 
 class _Packed:
@@ -227,23 +211,23 @@ class _Variant:
                 pa, pb = [builder.gep(p, [a.step]) for p in pa], builder.gep(pb, [b_step])
             return [pb, *pa, *total]
 
-        def stretch(left: Any, *state: Any) -> list[Any]:
-            end, row, row_step = self.fetch.stretch(builder, left)
+        def turn(left: Any, *state: Any) -> list[Any]:
+            return [builder.sub(left, I64(UNROLL)), *steps(UNROLL, list(state))]
 
-            def turn(left: Any, row: Any, *state: Any) -> list[Any]:
-                self._prefetch_row(row, write=True)
-                return [builder.sub(left, I64(UNROLL)), builder.gep(row, [row_step]),
-                        *steps(UNROLL, list(state))]
-
-            left, _, *following = self._loop(turn, end, [left, row, *state])
-            return [left, *following]
+        def stretch(left: Any, row: Any, *state: Any) -> list[Any]:
+            for tile in self.fetch.tiles:
+                self._prefetch_row(builder.gep(tile, [row]), write=True)
+            end = builder.sub(left, self.fetch.steps)
+            end = builder.select(builder.icmp_signed(">", end, I64(0)), end, I64(0))
+            left, *following = self._loop(turn, end, [left, *state])
+            return [left, builder.add(row, self.fetch.row_step), *following]
 
         def single(left: Any, *state: Any) -> list[Any]:
             return [builder.sub(left, I64(1)), *steps(1, list(state))]
 
-        state = self._loop(stretch, I64(0), [builder.and_(k, I64(-UNROLL)), b, *a.pointers, *start])
-        rest = builder.and_(k, I64(UNROLL - 1))
-        return self._loop(single, I64(0), [rest, *state[1:]])[1 + many:]
+        whole, rest = builder.and_(k, I64(-UNROLL)), builder.and_(k, I64(UNROLL - 1))
+        state = self._loop(stretch, I64(0), [whole, I64(0), b, *a.pointers, *start])[2:]
+        return self._loop(single, I64(0), [rest, *state])[1 + many:]
 
     def _loop(self, turn: Callable[..., list[Any]], end: Any, state: list[Any]) -> list[Any]:
         """`while state[0] > end: state = turn(*state)`, in phi nodes, hence registers."""
