@@ -49,7 +49,7 @@ def bad_value(plan: Plan, step: int, epoch: int) -> NonFiniteError:
     """The error that names the first layer whose output is not finite in a plan that has run."""
     network, where, layer = plan.network, "the loss", ""
     for node, entry in enumerate(network.steps):
-        if entry.layer is not None and node in plan.values and not is_finite(plan.array_of(node)):
+        if entry.layer is not None and plan.has_value(node) and not is_finite(plan.array_of(node)):
             layer = entry.layer.name
             where = f"the output of {_called(network, layer)}"
             break

@@ -54,6 +54,11 @@ class Update:
     cell: np.ndarray = field(default_factory=lambda: np.ones(2))
 
 
+# Rows of memory behind each matrix: what is fetched ahead of the end of one must not be what
+# another core is writing.
+ROWS_APART = 16
+
+
 class Plan:
     """Programs and memory of one network for one number of rows.
 
@@ -70,6 +75,8 @@ class Plan:
         """
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.first_row, self.batch = 0, rows
+        # Plans of some of the rows each, where the batch is divided (strands.py).
+        self.parts: Sequence[Plan] = ()
         self.dtype, self.seed = network.dtype, network.seed
         self._is_my_turn, self._end_turn = network.turn.is_mine, network.turn.release
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
@@ -100,8 +107,8 @@ class Plan:
     def new(self, cols: int) -> Operand:
         """A matrix of `rows` x `cols`, rows padded to cache lines."""
         width = padded(cols, self.dtype)
-        block = allocate(self.rows * width, self.dtype).reshape(self.rows, width)
-        self._arrays[address_of(block)] = block[:, :cols]
+        block = allocate((self.rows + ROWS_APART) * width, self.dtype).reshape(-1, width)
+        self._arrays[address_of(block)] = block[: self.rows, :cols]
         return Operand(address_of(block), self.rows, cols, width, readable=True)
 
     def new_vector(self, size: int) -> int:
@@ -130,8 +137,14 @@ class Plan:
         inner = np.cumprod((1, *reversed(shape[1:])))[::-1] * item
         return np.lib.stride_tricks.as_strided(view, (self.rows, *shape), (view.strides[0], *inner))
 
+    def has_value(self, node: int) -> bool:
+        """True where a step's output is in the plan's memory."""
+        return any(node in part.values for part in self.parts or (self,))
+
     def array_of(self, node: int) -> np.ndarray:
-        """The value of a step as an array (rows, *shape)."""
+        """The value of a step as an array (rows, *shape); a copy where the plan has parts."""
+        if self.parts:
+            return np.concatenate([part.array_of(node) for part in self.parts])
         return self.array(self.values[node], self.network.steps[node].shape)
 
     # ---- what layers ask ---------------------------------------------------------------------

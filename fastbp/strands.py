@@ -36,7 +36,7 @@ def strand_count(plan: Plan) -> int:
 
 
 class Strands:
-    """All strands of a training plan: matrices of which each has its rows, and their gradients."""
+    """All strands of a training plan, and their gradients."""
 
     def __init__(self, plan: Plan, count: int) -> None:
         self.plan, self.count = plan, count
@@ -44,27 +44,16 @@ class Strands:
         # What a strand leaves of the parameters' gradients: a row as long as their arena.
         size = plan.network.layout.size
         self.gradients = plan.program.keep(allocate(count * size, plan.dtype)).reshape(count, size)
-        self._matrices: list[Operand] = []
 
-    def each(self) -> Iterator[Strand]:
-        """Each strand in turn, to emit into; behind them the plan knows the whole values."""
+    def each(self) -> Iterator[Plan]:
+        """Each strand in turn, to emit into; the plan keeps them as its parts."""
         self._prepare_weights()
         with self.plan.program.strands(self.count) as numbers:
+            self.plan.parts = [Strand(self, number) for number in range(self.count)]
             for number in numbers:
-                strand = Strand(self, number)
+                strand = self.plan.parts[number]
                 yield strand
                 self.plan.read_by([source for sources in strand.sources for source in sources])
-                if number == 0:
-                    first = strand
-        # A matrix begins where its first rows do.
-        whole = {matrix.address: matrix for matrix in self._matrices}
-        self.plan.values = {node: whole[part.address] for node, part in first.values.items()}
-
-    def matrix(self, number: int, cols: int) -> Operand:
-        """The matrix, all rows of it, that each strand asks for as its `number`-th."""
-        if number == len(self._matrices):
-            self._matrices.append(self.plan.new(cols))
-        return self._matrices[number]
 
     def _prepare_weights(self) -> None:
         """Pack what each strand would pack for itself."""
@@ -104,24 +93,13 @@ class Strand(Plan):
         super().__init__(plan.network, min(strands.size, plan.rows - first), training=True,
                          program=plan.program)
         self.first_row, self.batch = first, plan.rows
-        self._strands, self._matrix_count = strands, 0
+        self._strands = strands
         self._gradient_views = self.network.layout.views(strands.gradients[number])
 
     @property
     def step_cell(self) -> int:
         """As in `Plan.step_cell`."""
         return self._strands.plan.step_cell
-
-    def new(self, cols: int) -> Operand:
-        """This strand's rows of the next matrix."""
-        whole = self._strands.matrix(self._matrix_count, cols)
-        self._matrix_count += 1
-        rows = slice(self.first_row, self.first_row + self.rows)
-        return whole.part(self.dtype, rows, slice(0, cols))
-
-    def new_vector(self, size: int) -> int:
-        """As in `Plan.new_vector`; whoever divided the batch keeps it."""
-        return self._strands.plan.new_vector(size)
 
     def gradient_address(self, layer: Layer, name: str) -> int:
         """Where this strand's part of a parameter's gradient belongs."""

@@ -9,7 +9,7 @@ import pytest
 
 import fastbp
 from fastbp import training_plan
-from fastbp._arena import address_of, allocate
+from fastbp._arena import allocate
 from fastbp._program import Operand, Program
 from fastbp.emit.reduce import emit_add, emit_fill
 from fastbp.kernels.program import MOST_STRANDS
@@ -214,6 +214,6 @@ def test_a_plan_knows_the_values_of_all_strands(monkeypatch, rng):
     trainer = fastbp.Trainer(net)
     trainer.gradients(x, y)
     plan = trainer.run_gradients(trainer._samples(x, y, None), 20).plan
-    assert address_of(plan.array_of(0)) == plan.values[0].address
+    assert len(plan.parts) == 4
     np.testing.assert_array_equal(plan.array_of(0), x)
     np.testing.assert_array_equal(plan.array_of(net.output_steps[0]), net.predict(x))

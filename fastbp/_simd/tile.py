@@ -69,8 +69,8 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
     a_row, a_step: steps of A between rows of C and between elements of a sum; one of them is 1.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
     soon, then, last: tiles with rows at soon_step that will be written next (C, or what the
-    gradient C is about to update; all the same where there is one only): they are fetched while
-    the sum is on its way.
+    gradient C is about to update; all the same, or None, where there is one only): they are fetched
+    while the sum is on its way, and up to four rows behind.
     """
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
@@ -85,7 +85,9 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
                   b: Any, b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
                   rows: Any, cols: Any, soon: Any, then: Any, last: Any, soon_step: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
-    fetch = _Fetch(builder, k, (soon, then, last), soon_step)
+    tiles = [place for place, kind in zip((soon, then, last), sig.args[14:17], strict=True)
+             if kind != types.none]
+    fetch = _Fetch(builder, k, tiles, soon_step)
     most = machine().tile_rows
     wide = builder.icmp_signed(">", cols, I64(vector.count))
     done = builder.append_basic_block("tile.done")
@@ -114,7 +116,7 @@ class _Fetch:
     layer's Adam step.
     """
 
-    def __init__(self, builder: Any, k: Any, tiles: tuple[Any, Any, Any], row_step: Any) -> None:
+    def __init__(self, builder: Any, k: Any, tiles: list[Any], row_step: Any) -> None:
         self.tiles, self.row_step = tiles, row_step
         low, high = I64(STRETCH[0]), I64(STRETCH[1])
         even = builder.and_(builder.lshr(k, I64(4)), I64(-UNROLL))
