@@ -7,9 +7,8 @@ layers do not:
 * An activation that alone uses an affine layer's or a convolution's output is fused into it; the
   two are one value.
 * The gradient of a value with a single use, made by an affine layer, is stored as it is *before*
-  that
-  layer's activation: the matmul that makes it applies the mask and sums the columns while tiles
-  are in L1.
+  that layer's activation: the matmul that makes it applies the mask and sums the columns while
+  tiles are in L1.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from fastbp.emit.update import emit_update
 from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.gemm import UPDATE
 from fastbp.kernels.reduce import GATHER_ROWS
-from fastbp.layers import Affine, Conv2D, Layer
+from fastbp.layers import Affine, Layer
 from fastbp.layers.activations import Activation
 from fastbp.layers.base import Shape
 from fastbp.network import Network, consumers
@@ -173,8 +172,7 @@ class Plan:
 
     def activation_of(self, node: int) -> tuple[int, float]:
         """(kind, slope) of a layer's activation, its own or the one fused into it."""
-        layer = self.network.steps[self._fused.get(node, node)].layer
-        assert isinstance(layer, (Affine, Conv2D, Activation))
+        layer: Any = self.network.steps[self._fused.get(node, node)].layer
         return layer.kind, layer.slope
 
     def needs_gradient(self, node: int) -> bool:
@@ -234,20 +232,19 @@ class Plan:
             self.gradients[node] = self.new(dy.cols)
             emit_scale(self.program, self.gradients[node], dy, 1.0)
 
-    def _updates_weight(self, layer: Layer, name: str) -> bool:
-        """True where the matmul that makes the gradient may update the weight at once."""
-        del layer, name
+    def _updates_weights(self) -> bool:
+        """True where the matmul that makes a weight's gradient may update the weight at once."""
         return (self.update is not None and self.update.clip_norm is None
                 and can_update_in_place(self.rows, self.dtype.itemsize))
 
     def weight_target(self, layer: Layer, name: str) -> Operand:
         """Where the gradient matmul of a weight writes: the weight itself where it is fused."""
-        fused = self._updates_weight(layer, name)
-        return self.network.operand((layer.parameters if fused else layer.gradients)[name])
+        arrays = layer.parameters if self._updates_weights() else layer.gradients
+        return self.network.operand(arrays[name])
 
     def weight_finish(self, layer: Layer, name: str) -> Finish | None:
         """The update as the matmul's epilogue, or None."""
-        if not self._updates_weight(layer, name):
+        if not self._updates_weights():
             return None
         update = self.update
         assert update is not None
@@ -387,8 +384,8 @@ def _fused_activations(network: Network, uses: Any) -> dict[int, int]:
     for node, step in enumerate(network.steps):
         if isinstance(step.layer, Activation):
             source = step.inputs[0]
-            layer = network.steps[source].layer
-            if (isinstance(layer, (Affine, Conv2D)) and layer.activation == "identity"
+            layer: Any = network.steps[source].layer
+            if (layer is not None and layer.fuses_activation and layer.activation == "identity"
                     and uses[source] == 1):
                 found[source] = node
     return found

@@ -46,6 +46,7 @@ class Affine(Layer):
     """
 
     row_local: ClassVar[bool] = True
+    fuses_activation: ClassVar[bool] = True
 
     def __init__(self, in_features: int, out_features: int, *, layout: str = "column",
                  activation: str = "identity", slope: float = 0.01, bias: bool = True,

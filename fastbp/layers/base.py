@@ -49,6 +49,8 @@ class Layer:
     compiled: ClassVar[bool] = True
     # True where a sample's output, and its part of all gradients, depend on that sample alone.
     row_local: ClassVar[bool] = False
+    # True where an activation that follows can be the layer's own.
+    fuses_activation: ClassVar[bool] = False
 
     def __init__(self, *, dtype: Any = None, seed: int = 0) -> None:
         self.dtype = np.dtype(dtype or np.float32)

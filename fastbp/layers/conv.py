@@ -49,6 +49,7 @@ class Conv2D(Layer):
     """
 
     takes_images = True
+    fuses_activation = True
 
     def __init__(self, in_channels: int, out_channels: int, size: Any, *, stride: Any = 1,
                  padding: Any = 0, dilation: Any = 1, groups: int = 1,
