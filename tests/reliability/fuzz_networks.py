@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from cases import main
@@ -114,6 +116,20 @@ def samples(rng: np.random.Generator, net: fastbp.Sequential | fastbp.Graph, los
     return x, rng.random((rows, outputs)).astype(net.dtype)
 
 
+def divided(rng: np.random.Generator) -> Callable[[planner.Plan], int]:
+    """Into how many strands a batch goes where it can be divided: often more than one."""
+    wanted = int(rng.choice([1, 2, 3, 7]))
+
+    def count(plan: planner.Plan) -> int:
+        steps = plan.network.steps
+        if (any(plan.sparse) or not plan.network.layout.size
+                or not all(s.layer is None or s.layer.row_local for s in steps)):
+            return 1
+        return -(-plan.rows // -(-plan.rows // wanted))
+
+    return count
+
+
 def trained(seed: int, threads: int) -> tuple[bytes, int]:
     """(every bit of the network after two epochs and of its predictions, how many numbers)."""
     rng = np.random.Generator(np.random.PCG64(seed))
@@ -122,7 +138,8 @@ def trained(seed: int, threads: int) -> tuple[bytes, int]:
     x, y = samples(rng, net, loss)
     clip = float(rng.uniform(0.1, 3)) if rng.random() < 0.3 else None
     weight = rng.random(len(y)) if rng.random() < 0.15 else None
-    with fastbp.threads(threads, oversubscribe=True):
+    chosen = mock.patch.object(training_plan, "strand_count", divided(rng))
+    with chosen, fastbp.threads(threads, oversubscribe=True):
         trainer = fastbp.Trainer(net, loss=loss, optimizer=optimizer(rng), clip_norm=clip,
                                  seed=seed)
         with contextlib.suppress(NonFiniteError):  # some diverge: they stop at the same step

@@ -13,7 +13,8 @@ from typing import Any
 from unittest import mock
 
 from fastbp._program import Program
-from fastbp.kernels._instruction import FIRST, TASKS, WAIT
+from fastbp.kernels._instruction import FIRST, HEADER, OP, TASKS, WAIT
+from fastbp.kernels.program import STRANDS
 
 
 def opposite(waits: list[int]) -> list[int]:
@@ -22,14 +23,39 @@ def opposite(waits: list[int]) -> list[int]:
     return [row for _, rows in groups for row in reversed(list(rows))]
 
 
+def _entries(rows: list[list[int]]) -> list[list[list[int]]]:
+    """For each entry the row numbers of its strands; an instruction has one, itself."""
+    found, row = [], 0
+    while row < len(rows):
+        strands = [[row]]
+        if rows[row][OP] == STRANDS:
+            starts = rows[row][HEADER : HEADER + rows[row][TASKS] + 1]
+            strands += [list(range(*ends)) for ends in itertools.pairwise(starts)]
+        found.append(strands)
+        row = strands[-1][-1] + 1
+    return found
+
+
 def _reorder(program: Program) -> dict[int, int]:
-    """Put the rows of a program that has not run yet in the other order; new numbers of old."""
-    order = opposite([row[WAIT] for row in program._rows])
-    program._rows = [program._rows[old] for old in order]
-    program._reals = [program._reals[old] for old in order]
+    """Put the rows of a program that has not run yet in the other order; new numbers of old.
+
+    Strands of one entry go backwards, too.
+    """
+    rows = program._rows
+    entries = _entries(rows)
+    order: list[int] = []
     ticket = 0
-    for row in program._rows:
-        row[FIRST], ticket = ticket, ticket + row[TASKS]
+    for number in opposite([rows[strands[0][0]][WAIT] for strands in entries]):
+        [[entry], *strands] = entries[number]
+        order.append(entry)
+        rows[entry][FIRST], ticket = ticket, ticket + rows[entry][TASKS]
+        for place, strand in enumerate(reversed(strands)):
+            rows[entry][HEADER + place] = len(order)
+            order += strand
+        if strands:
+            rows[entry][HEADER + len(strands)] = len(order)
+    program._rows = [rows[old] for old in order]
+    program._reals = [program._reals[old] for old in order]
     return {old: new for new, old in enumerate(order)}
 
 
