@@ -23,8 +23,8 @@ class GemmBlocks:
     tasks: int = 32
     # A task below this many FLOPs (some 10 us) costs more to hand out than it gains.
     task_flops: int = 2_000_000
-    # Steps of k that storing a tile and its epilogue take.
-    tile_ends: int = 32
+    # Steps of k that storing a tile and its epilogue take (80 to 200 cycles of 14 a step).
+    tile_ends: int = 12
     # Below so many rows a product takes the time that reading B takes.
     least_rows: int = 8
     # From this k on one column is computed by dot products: 1024x512x1 takes a tenth of the time.

@@ -141,21 +141,17 @@ def _sweep(rule, slots):
     @kernel
     def sweep(w, w_step, s1, s1_step, s2, s2_step, g, g_step, rows, cols, c):
         width = lanes(w)
-        if cols == 2 * width:  # a tile of a matmul
-            for r in range(rows):
-                p, g_row = at(w, r * w_step), at(g, r * g_step)
-                a, b = at(s1, r * s1_step), at(s2, r * s2_step)
-                apply(p, a, b, g_row, 0, None, c)
-                apply(p, a, b, g_row, width, None, c)
-            return
-        rest = cols % width
         for r in range(rows):
             p, g_row = at(w, r * w_step), at(g, r * g_step)
             a, b = at(s1, r * s1_step), at(s2, r * s2_step)
-            for i in range(0, cols - width + 1, width):
-                apply(p, a, b, g_row, i, None, c)
-            if rest > 0:
-                apply(p, a, b, g_row, cols - rest, rest, c)
+            if cols == 2 * width:  # a tile of a matmul
+                apply(p, a, b, g_row, 0, None, c)
+                apply(p, a, b, g_row, width, None, c)
+            else:
+                for i in range(0, cols - width + 1, width):
+                    apply(p, a, b, g_row, i, None, c)
+                if cols % width > 0:
+                    apply(p, a, b, g_row, cols - cols % width, cols % width, c)
 
     return sweep
 
