@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from fastbp import _runtime
+from fastbp._simd import guard
 
 # The first example of a property compiles kernels, so no example has a deadline; CI sees the same
 # examples every time, and prints how to repeat one that fails.
@@ -46,7 +47,7 @@ KERNEL_FILES = {
     "test_transcendental",
     "test_update",
 }
-# With bounds checks these take minutes to compile; guard pages watch over them (tests/reliability).
+# These come first: the compiled function that they need serves all others too.
 IMAGE_FILES = {"test_conv", "test_planes", "test_pool2d"}
 MATMUL_FILES = {"test_affine", "test_gemm", "test_gemv", "test_matmul"}
 
@@ -69,6 +70,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.images)
         if stem in MATMUL_FILES:
             item.add_marker(pytest.mark.matmul)
+    if guard.ENABLED:
+        items.sort(key=lambda item: item.get_closest_marker("images") is None)
 
 
 @pytest.fixture(autouse=True)
