@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from fastbp import _cache, _runtime
 from fastbp._jit import DISABLED
+from fastbp._simd import guard
 
 # The first example of a property compiles kernels, so no example has a deadline; CI sees the same
 # examples every time, and prints how to repeat one that fails.
@@ -51,7 +52,7 @@ KERNEL_FILES = {
     "test_transcendental",
     "test_update",
 }
-# With bounds checks these take minutes to compile; guard pages watch over them (tests/reliability).
+# These come first: the compiled function that they need serves all others too.
 IMAGE_FILES = {"test_conv", "test_planes", "test_pool2d"}
 MATMUL_FILES = {"test_affine", "test_gemm", "test_gemv", "test_matmul"}
 
@@ -84,6 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.images)
         if stem in MATMUL_FILES:
             item.add_marker(pytest.mark.matmul)
+    if guard.ENABLED:
+        items.sort(key=lambda item: item.get_closest_marker("images") is None)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -91,8 +94,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if (DISABLED or not _cache.cache_is_cold() or len(session.items) < MANY_TESTS
             or session.config.option.collectonly or not _cache.ENABLED):
         return
-    is_whole = any(Path(item.path).stem in IMAGE_FILES for item in session.items)
-    doors = ("work", "work_with_images") if is_whole else ("work",)
+    doors = ["work"]
+    if any(Path(item.path).stem in IMAGE_FILES for item in session.items):
+        # With bounds checks tests for images come first, and their door serves the others too.
+        doors = ["work_with_images"] if guard.ENABLED else ["work", "work_with_images"]
     paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     children = [subprocess.Popen([sys.executable, "-c", COMPILE, dtype, *doors], env=environment)

@@ -72,7 +72,7 @@ def _checker(module: Any) -> Any:
         return module.globals[name]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_I64, _I64]), name)
     function.linkage = "linkonce_odr"
-    function.attributes.add("noinline")  # it is called some ten thousand times
+    function.attributes.add("noinline")  # it is called from thousands of places
     address, size = function.args
     entry, loop, test, bad, done = (function.append_basic_block(n)
                                     for n in ("entry", "loop", "test", "bad", "done"))

@@ -299,7 +299,7 @@ def panel_product(c, c_step, a, panel, k, start, start_step, floor, rows, cols):
     """C = max(floor, C0 + A B) for a packed tile of filters and a panel; see `tile_product`.
 
     A function of its own with two callers, so that the variants of a tile are compiled once. One
-    for the gradient of the weights too would save 3 s of 34, but its steps would be arguments: 7x7
+    for the gradient of the weights too would save 4 s of 34, but its steps would be arguments: 7x7
     took 4-8 % longer. C alone is fetched, once: 1x1 filters 25 % faster (but see `dw_rows`).
     """
     tile_product(c, c_step, a, 1, packed_rows(c), panel, 2 * lanes(c), k, start, start_step, floor,
