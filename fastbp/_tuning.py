@@ -58,6 +58,8 @@ GEMM_BLOCKS = GemmBlocks()
 class StrandBlocks:
     """When and how a batch is divided into strands (fastbp/strands.py)."""
 
+    # FLOPs of a step below which there are none: 64-100-10 with 100 rows would take 39 us, not 36.
+    least_flops: int = 6_000_000
     # FLOPs and rows of a strand, at least; and strands at most.
     task_flops: int = 2_000_000
     least_rows: int = 16

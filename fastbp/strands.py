@@ -28,10 +28,12 @@ def strand_count(plan: Plan) -> int:
         return 1
     weights = sum(layer.in_features * layer.out_features for layer in layers
                   if isinstance(layer, Affine))
-    values = plan.rows * sum(step.size for step in steps)
+    flops, values = 6 * plan.rows * weights, plan.rows * sum(step.size for step in steps)
+    if flops < STRANDS.least_flops:
+        return 1
     # What strands save is moving values between cores; what they cost is gradients to add up.
-    count = min(6 * plan.rows * weights // STRANDS.task_flops, plan.rows // STRANDS.least_rows,
-                (4 * values + weights) // (4 * max(1, weights)), STRANDS.most) // 2 * 2
+    count = min(flops // STRANDS.task_flops, plan.rows // STRANDS.least_rows,
+                (4 * values + weights) // (4 * weights), STRANDS.most) // 2 * 2
     return -(-plan.rows // -(-plan.rows // count)) if count else 1
 
 

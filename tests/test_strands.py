@@ -83,7 +83,7 @@ def test_the_problem_alone_decides():
     assert count(mlp(64, 100, 10), 200) == 4
     with fastbp.threads(1):
         assert count(mlp(64, 100, 10), 200) == 4
-    assert count(mlp(64, 100, 10), 32) == 1  # too little to do
+    assert count(mlp(64, 100, 10), 100) == 1  # too little to do
     assert count(mlp(784, 512, 512, 10), 256) == 1  # too many gradients to add up
     assert count(mlp(64, 100, 10), 4096) == 16
     assert count([*mlp(64, 100), fastbp.BatchNorm(100), *mlp(100, 10)], 200) == 1

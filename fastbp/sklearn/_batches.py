@@ -12,7 +12,6 @@ from fastbp.planner import Plan, Update
 from fastbp.sklearn._data import Samples
 from fastbp.sklearn._losses import Criterion
 from fastbp.sklearn._network import Model
-from fastbp.sklearn._pace import Pace
 from fastbp.sklearn._solver import Solver
 from fastbp.sklearn._threads import share_of_cores
 from fastbp.training_plan import TrainingPlan
@@ -58,7 +57,7 @@ class Batches:
         self._order = None if rows is None else np.array(rows, np.int64)
         self._first_step = np.zeros(1, np.int64)
         self._losses = np.zeros((1, CHUNK_STEPS))
-        self._chunk, self._pace, self._pace_of_rest = 1, Pace(), Pace()
+        self._chunk = 1
         self._programs: dict[int, tuple[TrainingPlan, Update]] = {}
         self._bound: dict[int, int] = {}
 
@@ -103,16 +102,14 @@ class Batches:
             chunk = min(self._chunk, self.full - done, CHUNK_STEPS,
                         max(1, self.samples.most_rows() // self.batch_size))
             start = time.perf_counter()
-            with self._pace.chosen(chunk):
-                self._run(self.batch_size, done * self.batch_size, rates[done : done + chunk],
-                          losses[done : done + chunk])
+            self._run(self.batch_size, done * self.batch_size, rates[done : done + chunk],
+                      losses[done : done + chunk])
             per_step = (time.perf_counter() - start) / chunk
             done += chunk
             self._chunk = max(1, min(2 * self._chunk, int(CHUNK_SECONDS / max(per_step, 1e-9))))
             at_step_edge()
         if self.rest:
-            with self._pace_of_rest.chosen(1):
-                self._run(self.rest, done * self.batch_size, rates[done:], losses[done:])
+            self._run(self.rest, done * self.batch_size, rates[done:], losses[done:])
             at_step_edge()
 
     def _totals(self) -> np.ndarray:
