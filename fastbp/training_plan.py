@@ -18,9 +18,6 @@ from fastbp.planner import KINDS, Plan
 from fastbp.strands import Strands, strand_count
 from fastbp.targets import Target
 
-# Parts of a loss that a strand leaves, at most: its rows are few, so that it is a task or two.
-MOST_PARTS = 16
-
 
 class TrainingPlan:
     """A plan with losses and, where it has an update, the optimizer's step.
@@ -72,7 +69,8 @@ class TrainingPlan:
     def _emit_strands(self, count: int) -> None:
         """The same in strands, then the losses and the update."""
         plan = self.plan
-        tallies = [Tally(plan.program, plan.rows, MOST_PARTS * count) for _ in self._losses]
+        tallies = [Tally(plan.program, plan.rows, plan.network.steps[node].size)
+                   for node in plan.network.output_steps]
         strands = Strands(plan, count)
         for strand in strands.each():
             self._emit_batch(strand, tallies)

@@ -154,6 +154,18 @@ def test_fit_is_that_of_one_piece(settings, monkeypatch, rng):
             np.testing.assert_allclose(state[name], value, rtol=1e-9, atol=1e-11, err_msg=name)
 
 
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "mean_squared_error"])
+def test_rows_that_are_a_task_or_several_of_a_loss(loss, monkeypatch, rng):
+    x, wide = rng.standard_normal((40, 3)).astype("float32"), 20_000
+    y = rng.integers(0, wide, 40) if loss == "softmax_cross_entropy" else np.ones((40, wide))
+    found = []
+    for number in (1, 2):
+        monkeypatch.setattr(training_plan, "strand_count", forced(number))
+        net = fastbp.Sequential([fastbp.Affine(3, wide)], seed=1)
+        found.append(fastbp.Trainer(net, loss).gradients(x, y)[0])
+    assert abs(found[0] - found[1]) <= BOUND["float32"] * found[0]
+
+
 def test_two_outputs_and_two_inputs(monkeypatch, rng):
     results = []
     a, b = rng.standard_normal((20, 4)), rng.standard_normal((20, 5))

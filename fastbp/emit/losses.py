@@ -63,13 +63,15 @@ class Penalty:
 class Tally:
     """The parts of one batch's loss that strands leave behind; `emit_tally` adds them up.
 
-    A loss that is given one writes its parts there and does not merge them. rows: of the whole
-    batch; most: parts of it at most.
+    A loss that is given one writes its parts there and does not merge them. rows, cols: of the
+    whole batch.
     """
 
-    def __init__(self, program: Program, rows: int, most: int) -> None:
-        self.rows, self.most, self.count, self.factor = rows, most, 0, 0.0
-        self.partials = program.workspace(most, "float64")
+    def __init__(self, program: Program, rows: int, cols: int) -> None:
+        self.rows, self.count, self.factor = rows, 0, 0.0
+        # No task has less than a row, or BLOCK of a row's columns.
+        self.most = rows * -(-cols // BLOCK)
+        self.partials = program.workspace(self.most, "float64")
 
     def take(self, count: int) -> int:
         """Address of the next `count` parts."""
