@@ -30,11 +30,14 @@ class Deferral:
         self._pending: list[tuple[int, FrameType | None]] = []
         self._since = 0.0
         self._open = False
+        self._raised: tuple[int, FrameType | None] | None = None
 
     def hold(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGINT meanwhile."""
         if self._open:
+            self._raised = number, frame
             self._previous(number, frame)
+            self._raised = None
         elif not self._pending:
             self._pending.append((number, frame))
             self._since = time.monotonic()
@@ -51,13 +54,23 @@ class Deferral:
 
     @contextlib.contextmanager
     def lifted(self) -> Iterator[None]:
-        """Within the block signals act at once."""
+        """Within the block signals act at once.
+
+        Python drops what is raised while it calls a destructor: such a signal acts at the next
+        edge.
+        """
         self()
         self._open = True
         try:
             yield
+        except BaseException:
+            self._raised = None
+            raise
         finally:
             self._open = False
+        if self._raised is not None:
+            self._pending.append(self._raised)
+            self._raised = None
 
     @contextlib.contextmanager
     def lowered(self) -> Iterator[None]:

@@ -114,6 +114,21 @@ def test_error_in_units_of_the_last_place(dtype, number, rng):
     assert error[worst] <= largest, f"{error[worst]} units at {x[worst]!r}"
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", [EXP, LOG, TANH, SIGMOID], ids=lambda n: FUNCTIONS[n][0])
+def test_a_hundred_million_numbers_of_float64(number, rng):
+    """Check 21, where not all numbers can be taken."""
+    _, _, domain, largest = FUNCTIONS[number]
+    done, worst = 0, (0.0, 0.0)
+    while done < 100_000_000:
+        x = inside(numbers(np.float64, 100_000, rng), domain)
+        error = units(evaluate(number, x), twin(number, x))
+        at = np.argmax(error)
+        worst, done = max(worst, (float(error[at]), float(x[at]))), done + len(x)
+    print(f"{FUNCTIONS[number][0]}: {worst[0]:.3f} units at {worst[1]!r} of {done}")
+    assert worst[0] <= largest * ROUNDINGS
+
+
 EDGES = {
     EXP: [(-np.inf, 0), (np.inf, np.inf), (0.0, 1), (-1e5, 0), (1e5, np.inf)],
     EXPM1: [(-np.inf, -1), (0.0, 0), (-1e5, -1)],

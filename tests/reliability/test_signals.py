@@ -55,6 +55,8 @@ def undisturbed():
     return seen.after, expected, time.perf_counter() - begin
 
 
+# The exception may fall into a destructor of the timer.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("count", [15, pytest.param(200, marks=pytest.mark.nightly)])
 def test_ctrl_c_at_any_moment(tmp_path, undisturbed, count):
     after, expected, seconds = undisturbed
@@ -245,6 +247,31 @@ def test_a_second_ctrl_c_ends_a_callback_that_hangs(tmp_path, monkeypatch):
         run(trainer(), Hang(), Checkpoint(tmp_path))
     assert time.monotonic() - begin < 10
     assert training_state.files(tmp_path) == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_in_a_destructor_is_not_lost():
+    """Python drops exceptions of destructors, also those of a signal's handler."""
+    class Doomed:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):  # where the handler runs
+                pass
+
+    reached = []
+
+    def interrupted() -> None:
+        with deferred_interrupts() as edge:
+            with edge.lifted():
+                one = Doomed()
+                del one
+                reached.append("lifted")
+            edge()
+            reached.append("edge")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert reached == ["lifted"]
 
 
 def test_a_signal_held_back_arrives_at_the_end_of_the_block():
