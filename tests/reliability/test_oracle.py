@@ -119,3 +119,32 @@ def test_float32_learns_as_well_as_the_twin():
     own, other = np.array(scores).mean(axis=0)
     assert own > 0.9
     assert abs(own - other) <= 0.003
+
+
+@pytest.mark.parametrize("optimizer", MOMENTS)
+def test_a_thousand_steps_of_float64_beside_pytorch(optimizer):
+    """Where it is installed; the bounds are those of the twin."""
+    torch = pytest.importorskip("torch")
+    x, y = load_digits()
+    trainer, _ = pair(optimizer, "float64", 0)
+    net = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.BatchNorm1d(48), torch.nn.ReLU(),
+                              torch.nn.Linear(48, 10)).double()
+    state = {name: torch.tensor(value) for name, value in trainer.network.parameters.items()}
+    net.load_state_dict({"0.weight": state["0.w"].T, "0.bias": state["0.b"],
+                         "1.weight": state["1.gamma"], "1.bias": state["1.beta"],
+                         "3.weight": state["3.w"].T, "3.bias": state["3.b"]}, strict=False)
+    theirs = {"adam": lambda p: torch.optim.Adam(p, 1e-3),
+              "momentum": lambda p: torch.optim.SGD(p, 0.05, momentum=0.9),
+              "sgd": lambda p: torch.optim.SGD(p, 0.05)}[optimizer](net.parameters())
+    rng, errors = np.random.Generator(np.random.PCG64(0)), []
+    for _ in range(1000):
+        rows = rng.integers(0, 1500, BATCH)
+        theirs.zero_grad()
+        loss = torch.nn.functional.cross_entropy(net(torch.tensor(x[rows], dtype=torch.float64)),
+                                                 torch.tensor(y[rows]))
+        loss.backward()
+        theirs.step()
+        mine = trainer.train_step(x[rows].astype("float64"), y[rows])
+        errors.append(abs(mine - loss.item()) / loss.item())
+    assert max(errors[:100]) <= 1e-9
+    assert max(errors) <= 1e-6

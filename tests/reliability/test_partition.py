@@ -123,11 +123,13 @@ def run_checked(op: Operation, args, memory: Memory, monkeypatch) -> tuple[tuple
 np_empty, np_zeros = np.empty, np.zeros
 
 
+@pytest.mark.parametrize("more", [0, pytest.param(200, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("op", OPERATIONS, ids=str)
-def test_each_byte_has_one_writer(op, many_tasks, monkeypatch, rng):
+def test_each_byte_has_one_writer(op, more, many_tasks, monkeypatch, rng):
     """And the pieces, put together, are what the operation gives in one go."""
     tasks = written = 0
-    for size in (*tile_sizes()[1:7], (LARGE[0] // 2, LARGE[1] // 3, LARGE[2] // 2)):
+    random = [tuple(map(int, size)) for size in rng.integers(1, 60, (more, 3))]
+    for size in (*tile_sizes()[1:7], (LARGE[0] // 2, LARGE[1] // 3, LARGE[2] // 2), *random):
         for dtype in DTYPES:
             args = op.make(rng, size, dtype)
             whole = bits(op.run(**copies(args)))
