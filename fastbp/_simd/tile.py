@@ -63,14 +63,13 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
                  soon: Any, then: Any, last: Any, soon_step: int) -> None:
     """C = max(floor, C0 + A B) for one register tile; the equation and layout are above.
 
-    c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0
-    repeats one
-    row: a bias, or zeros; C itself accumulates). floor: 0 is ReLU, -inf is nothing; NaN passes.
+    c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0 repeats
+    one row: a bias, or zeros; C itself accumulates). floor: 0 is ReLU, -inf is nothing; NaN passes.
     a_row, a_step: steps of A between rows of C and between elements of a sum; one of them is 1.
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
     soon, then, last: tiles with rows at soon_step that will be written next (C, or what the
     gradient C is about to update; all the same, or None, where there is one only): they are fetched
-    while the sum is on its way, and up to four rows behind.
+    while the sum is on its way.
     """
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
