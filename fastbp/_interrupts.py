@@ -63,14 +63,16 @@ class Deferral:
         self._open = True
         try:
             yield
+        except Exception:  # of the block itself: what was dropped before still waits
+            raise
         except BaseException:
             self._raised = None
             raise
         finally:
             self._open = False
-        if self._raised is not None:
-            self._pending.append(self._raised)
-            self._raised = None
+            if self._raised is not None:
+                self._pending.append(self._raised)
+                self._raised = None
 
     @contextlib.contextmanager
     def lowered(self) -> Iterator[None]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,16 +53,14 @@ class Update:
     cell: np.ndarray = field(default_factory=lambda: np.ones(2))
 
 
-# Rows of memory behind each matrix: what is fetched ahead of the end of one must not be what
-# another core is writing.
-ROWS_APART = 16
-
-
 class Plan:
     """Programs and memory of one network for one number of rows.
 
     first_row, batch: which rows of how large a batch they are (all, but for strands.Strand).
     """
+
+    # Rows of memory behind each matrix.
+    rows_apart: ClassVar[int] = 0
 
     def __init__(self, network: Network, rows: int, *, training: bool, update: Update | None = None,
                  step_cell: np.ndarray | None = None, halts: bool = False,
@@ -106,7 +104,7 @@ class Plan:
     def new(self, cols: int) -> Operand:
         """A matrix of `rows` x `cols`, rows padded to cache lines."""
         width = padded(cols, self.dtype)
-        block = allocate((self.rows + ROWS_APART) * width, self.dtype).reshape(-1, width)
+        block = allocate((self.rows + self.rows_apart) * width, self.dtype).reshape(-1, width)
         self._arrays[address_of(block)] = block[: self.rows, :cols]
         return Operand(address_of(block), self.rows, cols, width, readable=True)
 

@@ -9,6 +9,7 @@ each; their sum and the update follow. Numbers: docs/design/011-strands.md.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from fastbp._arena import ALIGNMENT, address_of, allocate
 from fastbp._program import Operand
@@ -89,6 +90,9 @@ class Strands:
 
 class Strand(Plan):
     """A plan for some rows of another's batch, in its program, with gradients of its own."""
+
+    # What is fetched ahead of a matrix's end must not be what another core is writing.
+    rows_apart: ClassVar[int] = 16
 
     def __init__(self, strands: Strands, number: int) -> None:
         plan, first = strands.plan, number * strands.size

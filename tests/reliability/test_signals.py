@@ -250,7 +250,8 @@ def test_a_second_ctrl_c_ends_a_callback_that_hangs(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_signal_in_a_destructor_is_not_lost():
+@pytest.mark.parametrize("pauses", [False, True])
+def test_a_signal_in_a_destructor_is_not_lost(pauses):
     """Python drops exceptions of destructors, also those of a signal's handler."""
     class Doomed:
         def __del__(self) -> None:
@@ -262,10 +263,12 @@ def test_a_signal_in_a_destructor_is_not_lost():
 
     def interrupted() -> None:
         with deferred_interrupts() as edge:
-            with edge.lifted():
+            with contextlib.suppress(ValueError), edge.lifted():
                 one = Doomed()
                 del one
                 reached.append("lifted")
+                if pauses:
+                    raise ValueError("the block's own")
             edge()
             reached.append("edge")
 
