@@ -169,8 +169,6 @@ class Program:
         self._is_parallel = False
         # The entry whose strands are being emitted.
         self._strands: list[int] | None = None
-        # Where the columns of an operand are packed, for all products that read it (emit/gemm.py).
-        self.packed: dict[Operand, tuple[int, int, int]] = {}
         self._kind = self.dtype.itemsize
         self._finished: tuple[np.ndarray, np.ndarray] | None = None
         self._job = np.zeros(JOB_WORDS, np.int64)

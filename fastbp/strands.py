@@ -8,14 +8,12 @@ each; their sum and the update follow. Numbers: docs/design/011-strands.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from fastbp._arena import ALIGNMENT, address_of, allocate
 from fastbp._program import Operand
 from fastbp._tuning import STRANDS
-from fastbp.emit.affine import as_factor
-from fastbp.emit.gemm import prepare_columns
 from fastbp.emit.reduce import emit_column_sums
 from fastbp.layers import Affine, Layer
 from fastbp.planner import Plan
@@ -48,29 +46,23 @@ class Strands:
         size = plan.network.layout.size
         self.gradients = plan.program.keep(allocate(count * size, plan.dtype)).reshape(count, size)
 
-    def each(self) -> Iterator[Plan]:
-        """Each strand in turn, to emit into; the plan keeps them as its parts."""
-        self._prepare_weights()
-        with self.plan.program.strands(self.count) as numbers:
+    def each(self, *, overlap: bool = False) -> Iterator[Plan]:
+        """Each strand in turn, to emit into; the plan keeps them as its parts.
+
+        overlap: they read nothing of what the instruction before them writes.
+        """
+        with self.plan.program.strands(self.count, overlap=overlap) as numbers:
             self.plan.parts = [Strand(self, number) for number in range(self.count)]
             for number in numbers:
                 strand = self.plan.parts[number]
                 yield strand
                 self.plan.read_by([source for sources in strand.sources for source in sources])
 
-    def _prepare_weights(self) -> None:
-        """Pack what each strand would pack for itself."""
-        plan, overlap = self.plan, False
-        for node, step in enumerate(plan.network.steps):
-            if isinstance(step.layer, Affine):
-                factors = [as_factor(plan.operand(step.layer, "w"), step.layer.layout)]
-                if plan.needs_gradient(plan.source_of(node)):
-                    factors.append(factors[0].transposed)
-                for factor in factors:
-                    overlap |= prepare_columns(plan.program, factor, self.size, overlap=overlap)
+    def emit_update(self, emit_losses: Callable[[bool], None]) -> None:
+        """Behind the strands: the sums of their gradients, and the optimizer's step.
 
-    def emit_update(self) -> None:
-        """Behind the strands: the sums of their gradients, and the optimizer's step."""
+        emit_losses: emits the batch's loss, which may halt the run; told whether to keep it.
+        """
         plan, item = self.plan, self.plan.dtype.itemsize
         sums, size = address_of(plan.network.gradient_values), plan.network.layout.size
         clips = plan.update is not None and plan.update.clip_norm is not None
@@ -78,6 +70,8 @@ class Strands:
         block = -(-size // tasks // ALIGNMENT) * ALIGNMENT
         with plan.program.strands(-(-size // block)) as numbers:
             for number in numbers:
+                # Each finds out for itself whether the run halts, instead of waiting for one.
+                emit_losses(number == 0)
                 begin, end = number * block, min(size, (number + 1) * block)
                 parts = Operand(address_of(self.gradients) + begin * item, self.count, end - begin,
                                 size)

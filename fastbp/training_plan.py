@@ -67,17 +67,21 @@ class TrainingPlan:
         plan.emit_backward(gradients)
 
     def _emit_strands(self, count: int) -> None:
-        """The same in strands, then the losses and the update."""
+        """The same in strands, then the update."""
         plan = self.plan
         tallies = [Tally(plan.program, plan.rows, plan.network.steps[node].size)
                    for node in plan.network.output_steps]
         strands = Strands(plan, count)
-        for strand in strands.each():
+        # The weights' norm, which may stand before them, is for the update.
+        for strand in strands.each(overlap=not self._weights):
             self._emit_batch(strand, tallies)
-        for number, tally in enumerate(tallies):
-            emit_tally(plan.program, address_of(self._step_losses[number]), tally,
-                       self._reduction, self._norms if number == 0 else None)
-        strands.emit_update()
+
+        def emit_losses(keep: bool) -> None:
+            for number, tally in enumerate(tallies):
+                emit_tally(plan.program, address_of(self._step_losses[number]) if keep else 0,
+                           tally, self._reduction, self._norms if number == 0 else None)
+
+        strands.emit_update(emit_losses)
 
     def _emit_target(self, plan: Plan, number: int) -> Operand | int:
         """Where the batch's targets are: labels at an address, or a matrix."""

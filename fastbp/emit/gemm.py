@@ -196,19 +196,8 @@ def _is_small(x: Operand, itemsize: int) -> bool:
     return x.cols * abs(x.col_step) * itemsize <= GEMM_BLOCKS.direct_bytes
 
 
-def prepare_columns(program: Program, b: Operand, rows: int, *, overlap: bool = False) -> bool:
-    """Pack B, where that pays, for all later products of so many rows with it; whether it was."""
-    if b.cols == 1:
-        return False
-    before = program.size
-    program.packed[b] = _columns(program, b, tile_count(rows, program.dtype.itemsize), overlap)
-    return program.size > before
-
-
 def _columns(program: Program, b: Operand, tiles: int, overlap: bool) -> tuple[int, int, int]:
-    """(base, panel step, k step) of B: in place, packed before, or packed by an instruction."""
-    if b in program.packed:
-        return program.packed[b]
+    """(base, panel step, k step) of B: in place, or packed by an instruction."""
     itemsize = program.dtype.itemsize
     whole = b.cols % machine().lanes(itemsize) == 0 or b.readable
     in_place = tiles <= GEMM_BLOCKS.direct_reuse or _is_small(b.transposed, itemsize)

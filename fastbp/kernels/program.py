@@ -68,14 +68,16 @@ STALL_TICKS, STALL_TASKS = 1_500_000, 4
 
 
 @kernel
-def run_piece(code, reals, row, task, step, slot, like, images):
-    """Task `task` of the entry `row`: of an instruction, or a whole strand."""
+def run_piece(job, code, reals, row, task, step, slot, like, images):
+    """Task `task` of the entry `row`: of an instruction, or a whole strand, until it halts."""
     first, last, begin, end = row, row + 1, task, task + 1
     strands = code[row * ROW + OP] == STRANDS
     if strands:
         first, last = code[row * ROW + HEADER + task], code[row * ROW + HEADER + task + 1]
     for inner in range(first, last):
         if strands:
+            if load_acquire(job, HALTED) != 0:
+                return
             begin, end = 0, code[inner * ROW + TASKS]
         for piece in range(begin, end):
             run_task(code, reals, inner, piece, step, slot, like, images)
@@ -100,7 +102,7 @@ def run_alone(job, steps, slot, like, images):
             if job[HALTED] != 0:
                 return
             for task in range(code[row * ROW + TASKS]):
-                run_piece(code, reals, row, task, step, slot, like, images)
+                run_piece(job, code, reals, row, task, step, slot, like, images)
             row = next_row(code, row)
 
 
@@ -129,7 +131,7 @@ def run_shared(control, job, steps, slot, like, images):
                         halted = load_acquire(job, HALTED) != 0
                     if not halted:
                         start = ticks()
-                        run_piece(code, reals, row, first + task, step, slot, like, images)
+                        run_piece(job, code, reals, row, first + task, step, slot, like, images)
                         longest = max(longest, ticks() - start)
                     done += 1
                     task = claim(claims, part * rows + row, step, size)
