@@ -28,7 +28,7 @@ Supplier = Callable[[int, bool], np.ndarray]
 gain by it."""
 
 
-def _from_the_system(size: int, zeroed: bool) -> np.ndarray:
+def _from_the_system(size: int, zeroed: bool, huge: bool = True) -> np.ndarray:
     """Zeroed bytes in any case (NumPy's own large buffers sit at 16 modulo 64)."""
     del zeroed
     if size < HUGE_FROM or not hasattr(mmap, "MADV_HUGEPAGE"):
@@ -39,9 +39,9 @@ def _from_the_system(size: int, zeroed: bool) -> np.ndarray:
         except OSError as error:
             raise MemoryError(f"{size} bytes of memory for kernels to work in") from error
         with contextlib.suppress(OSError):  # a kernel without huge pages
-            block.madvise(mmap.MADV_HUGEPAGE)
+            block.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
         raw, alignment = np.frombuffer(block, np.uint8), HUGE_PAGE
-    start = -raw.ctypes.data % alignment
+    start = -address_of(raw) % alignment
     return raw[start : start + size]
 
 
@@ -74,10 +74,54 @@ def undefined(count: int, dtype: object) -> np.ndarray:
     return _elements(count, dtype, False)
 
 
+def untouched(size: int) -> np.ndarray:
+    """`size` bytes of undefined content, most of which will never be used.
+
+    On small pages: the first use of a huge one clears 2 MiB, in some 0.5 ms.
+    """
+    return _supplier(size, False) if is_supplied() else _from_the_system(size, False, huge=False)
+
+
 def _elements(count: int, dtype: object, zeroed: bool) -> np.ndarray:
     kind = np.dtype(dtype)  # type: ignore[call-overload]
     size = int(count) * kind.itemsize
     return _supplier(max(size, kind.itemsize), zeroed)[:size].view(kind)
+
+
+class Room:
+    """Zeroed memory that is handed out in pieces, from blocks whose pages are all there at once.
+
+    Pieces of their own would meet their pages one by one, at 0.8 us each (0.35 all at once).
+    """
+
+    LEAST, MOST = 1 << 16, HUGE_FROM
+
+    def __init__(self) -> None:
+        self._block = np.empty(0, np.uint8)
+        self._next = self.LEAST
+
+    def take(self, count: int, dtype: object) -> np.ndarray:
+        """As `allocate`."""
+        kind = np.dtype(dtype)  # type: ignore[call-overload]
+        size = max(1, -(-int(count) * kind.itemsize // ALIGNMENT)) * ALIGNMENT
+        if is_supplied() or size >= self.MOST:
+            return allocate(count, kind)
+        if size > len(self._block):
+            self._block = _populated(max(self._next, size))
+            self._next = min(2 * self._next, self.MOST)
+        piece, self._block = self._block[:size], self._block[size:]
+        return piece[: int(count) * kind.itemsize].view(kind)
+
+
+def _populated(size: int) -> np.ndarray:
+    """Zeroed bytes on pages that the system has put there already, where it can."""
+    if not hasattr(mmap, "MAP_POPULATE"):
+        return allocate(size, np.uint8)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    try:
+        return np.frombuffer(mmap.mmap(-1, size, flags), np.uint8)
+    except OSError:  # perhaps for the flag: say it without
+        return allocate(size, np.uint8)
 
 
 def address_of(array: np.ndarray) -> int:

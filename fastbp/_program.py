@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from fastbp import _pool
-from fastbp._arena import ALIGNMENT, address_of, allocate, flat_view, is_supplied, undefined
+from fastbp._arena import (
+    ALIGNMENT,
+    address_of,
+    allocate,
+    flat_view,
+    is_supplied,
+    undefined,
+    untouched,
+)
 from fastbp.kernels._instruction import HEADER, REALS, WORDS, Instruction
 from fastbp.kernels.program import (
     CLASSES,
@@ -69,6 +77,11 @@ class Operand:
         return Operand(self.address, self.cols, self.rows, self.col_step, self.row_step,
                        self.readable)
 
+    def shifted(self, bytes_: int) -> Operand:
+        """A matrix like this one, so many bytes further."""
+        return Operand(self.address + bytes_, self.rows, self.cols, self.row_step, self.col_step,
+                       self.readable)
+
     def part(self, dtype: np.dtype, rows: slice, cols: slice) -> Operand:
         """The operand over some rows and columns (slices with explicit ends, step 1)."""
         where = rows.start * self.row_step + cols.start * self.col_step
@@ -85,7 +98,7 @@ class Memory:
 
     def __init__(self) -> None:
         # A block per thread of what lives within a task, and zeros that nobody writes.
-        self._slots = undefined(_pool.MOST_THREADS * SLOT_BYTES, np.uint8)
+        self._slots = untouched(_pool.MOST_THREADS * SLOT_BYTES)
         self._zeros = allocate(1024, np.uint8)
         self.scratch, self.zeros = address_of(self._slots), address_of(self._zeros)
         self._block = undefined(0, np.uint8)
@@ -184,21 +197,20 @@ class Program:
         the instruction before it (which must not write what this one touches, nor the reverse).
         Every declared word and real must be given by name.
         """
-        if operands.keys() != instruction.names:
-            given, wanted = set(operands), set(instruction.names)
+        try:
+            words, reals = instruction.split(operands)
+        except KeyError:
+            given, wanted = set(operands), instruction.names
             raise TypeError(f"{instruction.name}: missing {sorted(wanted - given)}, "
-                            f"unknown {sorted(given - wanted)}")
+                            f"unknown {sorted(given - wanted)}") from None
         if self._finished is not None:
             raise ValueError("this program has been run; emit into a new one")
         if instruction.number >= FIRST_FOR_IMAGES:
             self._kind |= IMAGES
-        words = [int(operands[name]) for name in instruction.words]
         if self._strands is None:
             self._count(tasks, overlap)
-        self._rows.append([instruction.number, tasks, self._tickets, self._mark, *words,
-                           *instruction.empty_words])
-        self._reals.append([*[operands[name] for name in instruction.reals],
-                            *instruction.empty_reals])
+        self._rows.append([instruction.number, tasks, self._tickets, self._mark, *words])
+        self._reals.append(reals)
         if self._strands is None:
             self._tickets += tasks
         return len(self._rows) - 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from os import PathLike
@@ -245,11 +244,6 @@ class Network:
 
 def _below(views: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
     return {name.removeprefix(prefix): v for name, v in views.items() if name.startswith(prefix)}
-
-
-def consumers(network: Network) -> Counter[int]:
-    """How often each value is used (an output counts as a use)."""
-    return Counter([i for step in network.steps for i in step.inputs] + network.output_steps)
 
 
 def load(path: str | PathLike[str]) -> Network:

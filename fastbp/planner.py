@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp._arena import address_of, allocate, extent, padded
+from fastbp._arena import Room, address_of, extent, padded
 from fastbp._errors import ArgumentError
 from fastbp._program import Operand, Program
 from fastbp.emit.affine import Producer
@@ -31,9 +31,9 @@ from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.gemm import UPDATE
 from fastbp.kernels.reduce import GATHER_ROWS
 from fastbp.layers import Affine, Layer
-from fastbp.layers.activations import Activation
 from fastbp.layers.base import Shape
-from fastbp.network import Network, consumers
+from fastbp.network import Network
+from fastbp.wiring import Wiring
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,13 @@ class Plan:
 
     def __init__(self, network: Network, rows: int, *, training: bool, update: Update | None = None,
                  step_cell: np.ndarray | None = None, halts: bool = False,
-                 sparse: Sequence[bool] = (), program: Program | None = None) -> None:
+                 sparse: Sequence[bool] = (), program: Program | None = None,
+                 wiring: Wiring | None = None, room: Room | None = None) -> None:
         """halts: a loss that is not finite ends a run before parameters change.
 
         sparse: for each input, whether it comes as `SparseRows`; default: none does. program: where
-        to emit; default: a new one.
+        to emit; default: a new one. wiring, room: the network's, and where to
+        take memory, of a plan for all rows.
         """
         self.network, self.rows, self.training, self.update = network, rows, training, update
         self.first_row, self.batch = 0, rows
@@ -94,23 +96,22 @@ class Plan:
         self._readers: dict[int, list[tuple[Program, int, Instruction]]] = {}
         self._updated: set[str] = set()
         self._after_losses: list[Callable[[bool], None]] = []
-        self._uses = consumers(network)
-        self._fused = _fused_activations(network, self._uses)
-        self._alias = {activation: affine for affine, activation in self._fused.items()}
-        self._trains = _reached_by_parameters(network)
+        self.wiring, self.room = wiring or Wiring(network), room or Room()
+        self._fused, self._alias = self.wiring.fused, self.wiring.alias
 
     # ---- memory ----------------------------------------------------------------------------
 
     def new(self, cols: int) -> Operand:
         """A matrix of `rows` x `cols`, rows padded to cache lines."""
         width = padded(cols, self.dtype)
-        block = allocate((self.rows + self.rows_apart) * width, self.dtype).reshape(-1, width)
+        block = self.room.take((self.rows + self.rows_apart) * width, self.dtype).reshape(
+            -1, width)
         self._arrays[address_of(block)] = block[: self.rows, :cols]
         return Operand(address_of(block), self.rows, cols, width, readable=True)
 
     def new_vector(self, size: int) -> int:
         """Address of `size` elements."""
-        block = allocate(padded(size, self.dtype), self.dtype)
+        block = self.room.take(padded(size, self.dtype), self.dtype)
         self._arrays[address_of(block)] = block
         return address_of(block)
 
@@ -175,13 +176,12 @@ class Plan:
 
     def needs_gradient(self, node: int) -> bool:
         """True where parameters lie before the value."""
-        return self._trains[node]
-
+        return self.wiring.trains[node]
 
     def producer_of(self, node: int) -> Producer | None:
         """The affine layer's activation, where the gradient may pass through it at once."""
         last = self._fused.get(node, node)
-        if not isinstance(self.network.steps[node].layer, Affine) or self._uses[last] != 1:
+        if not isinstance(self.network.steps[node].layer, Affine) or self.wiring.uses[last] != 1:
             return None
         kind, slope = self.activation_of(node)
         return Producer(kind, slope, self.saved[node])
@@ -335,7 +335,7 @@ class Plan:
             self.add_gradient(self._alias.get(node, node), dy)
         for node in reversed(range(len(self.network.steps))):
             layer = self.network.steps[node].layer
-            if layer is not None and node in self.gradients and self._trains[node]:
+            if layer is not None and node in self.gradients and self.wiring.trains[node]:
                 layer.emit_backward(self, node, self.gradients[node])
 
     # ---- running ---------------------------------------------------------------------------------
@@ -374,25 +374,3 @@ class Plan:
         finally:
             if self.training and self._is_my_turn():
                 self._end_turn()
-
-
-def _fused_activations(network: Network, uses: Any) -> dict[int, int]:
-    """Affine or convolution step -> the activation step that alone uses it."""
-    found = {}
-    for node, step in enumerate(network.steps):
-        if isinstance(step.layer, Activation):
-            source = step.inputs[0]
-            layer: Any = network.steps[source].layer
-            if (layer is not None and layer.fuses_activation and layer.activation == "identity"
-                    and uses[source] == 1):
-                found[source] = node
-    return found
-
-
-def _reached_by_parameters(network: Network) -> list[bool]:
-    """For each value: does a parameter lie before it?"""
-    reached: list[bool] = []
-    for step in network.steps:
-        own = step.layer is not None and bool(step.layer.parameter_list())
-        reached.append(own or any(reached[i] for i in step.inputs))
-    return reached

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-from fastbp._arena import ALIGNMENT, address_of, allocate
+from fastbp._arena import ALIGNMENT, address_of
 from fastbp._program import Operand
 from fastbp._tuning import STRANDS
 from fastbp.emit.reduce import emit_column_sums
@@ -44,7 +44,8 @@ class Strands:
         self.size = -(-plan.rows // count)
         # What a strand leaves of the parameters' gradients: a row as long as their arena.
         size = plan.network.layout.size
-        self.gradients = plan.program.keep(allocate(count * size, plan.dtype)).reshape(count, size)
+        self.gradients = plan.program.keep(plan.room.take(count * size, plan.dtype)).reshape(
+            count, size)
 
     def each(self, *, overlap: bool = False) -> Iterator[Plan]:
         """Each strand in turn, to emit into; the plan keeps them as its parts.
@@ -91,20 +92,22 @@ class Strand(Plan):
     def __init__(self, strands: Strands, number: int) -> None:
         plan, first = strands.plan, number * strands.size
         super().__init__(plan.network, min(strands.size, plan.rows - first), training=True,
-                         program=plan.program)
+                         program=plan.program, wiring=plan.wiring, room=plan.room)
         self.first_row, self.batch = first, plan.rows
-        self._strands = strands
-        self._gradient_views = self.network.layout.views(strands.gradients[number])
+        self._plan = plan
+        # From a gradient of the network to this strand's part of it, in bytes.
+        self._shift = (address_of(strands.gradients) - address_of(plan.network.gradient_values)
+                       + number * strands.gradients.strides[0])
 
     @property
     def step_cell(self) -> int:
         """As in `Plan.step_cell`."""
-        return self._strands.plan.step_cell
+        return self._plan.step_cell
 
     def gradient_address(self, layer: Layer, name: str) -> int:
         """Where this strand's part of a parameter's gradient belongs."""
-        return address_of(self._gradient_views[f"{layer.name}.{name}"])
+        return super().gradient_address(layer, name) + self._shift
 
     def weight_target(self, layer: Layer, name: str) -> Operand:
         """The same of a weight, as a matrix."""
-        return self.network.operand(self._gradient_views[f"{layer.name}.{name}"])
+        return super().weight_target(layer, name).shifted(self._shift)

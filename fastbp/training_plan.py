@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastbp._arena import address_of, allocate
+from fastbp._arena import address_of
 from fastbp._program import Operand
 from fastbp.emit import losses as emit_losses
 from fastbp.emit.losses import MEAN, Penalty, Reduction, Tally, emit_tally
@@ -87,7 +87,7 @@ class TrainingPlan:
         """Where the batch's targets are: labels at an address, or a matrix."""
         target = self._targets[number]
         if target.is_labels:
-            labels = allocate(plan.rows, np.int64)
+            labels = plan.room.take(plan.rows, np.int64)
             self._labels.append(labels)
             emit_gather_labels(plan.program, address_of(labels), address_of(labels), plan.rows,
                                batch=plan.batch, overlap=True)

@@ -13,6 +13,8 @@ kernel and one `run_name(w, r, task, step, slot, like)` that does piece `task` o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 WORDS = 30
 REALS = 8
 # Columns of the instruction table before the words.
@@ -32,8 +34,16 @@ class Instruction:
         if len(self.words) > WORDS or len(self.reals) > REALS:
             raise ValueError(f"{name}: {len(self.words)} words, {len(self.reals)} reals")
         # What fills up a row of the tables.
-        self.empty_words = [0] * (WORDS - len(self.words))
-        self.empty_reals = [0.0] * (REALS - len(self.reals))
+        self._empty_words = [0] * (WORDS - len(self.words))
+        self._empty_reals = [0.0] * (REALS - len(self.reals))
+
+    def split(self, operands: Mapping[str, float]) -> tuple[list[int], list[float]]:
+        """The operands as rows of the two tables; KeyError where they are not those declared."""
+        if len(operands) != len(self.names):
+            raise KeyError
+        words = [int(operands[name]) for name in self.words]
+        reals = [operands[name] for name in self.reals]
+        return words + self._empty_words, reals + self._empty_reals
 
     def __repr__(self) -> str:
         return f"Instruction({self.name})"
