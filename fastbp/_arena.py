@@ -178,17 +178,25 @@ def padded(count: int, dtype: object) -> int:
     return -(-int(count) // per_line) * per_line
 
 
-def extent(shape: tuple[int, ...], dtype: object) -> int:
-    """Elements that an array takes whose rows (its first axis) start on cache lines.
+def row_width(shape: tuple[int, ...], dtype: object) -> int:
+    """Elements from one row (first axis) of an array in a `Layout` to the next: whole cache lines.
 
+    A single column is a vector: its elements lie side by side, so that they fill registers.
     A row of a filter bank (F, C, H, W) is a filter: C*H*W elements side by side.
     """
+    width = math.prod(shape[1:])
+    return width if width == 1 else padded(width, dtype)
+
+
+def extent(shape: tuple[int, ...], dtype: object) -> int:
+    """Elements that an array takes in a `Layout`; a vector's too are whole cache lines."""
     rows = shape[0] if len(shape) > 1 else 1
-    return rows * padded(math.prod(shape[min(1, len(shape) - 1):]), dtype)
+    width = row_width(shape, dtype) if len(shape) > 1 else math.prod(shape)
+    return padded(rows * width, dtype)
 
 
 class Layout:
-    """Places of named arrays in one buffer, each row (first axis) padded to whole cache lines.
+    """Places of named arrays in one buffer, rows as far apart as `row_width` says.
 
     `add` returns the offset in elements; `views(buffer)` gives the arrays by name.
     """
@@ -215,8 +223,8 @@ class Layout:
             if len(shape) < 2:
                 result[name] = block[: math.prod(shape)].reshape(shape)
                 continue
-            width, item = math.prod(shape[1:]), buffer.itemsize
+            item = buffer.itemsize
             steps = [item * math.prod(shape[axis + 1 :]) for axis in range(1, len(shape))]
             result[name] = np.lib.stride_tricks.as_strided(
-                block, shape, (padded(width, self.dtype) * item, *steps))
+                block, shape, (row_width(shape, self.dtype) * item, *steps))
         return result

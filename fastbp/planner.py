@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastbp._arena import Room, address_of, extent, padded
+from fastbp._arena import Room, address_of, extent, padded, row_width
 from fastbp._errors import ArgumentError
 from fastbp._program import Operand, Program
 from fastbp.emit.affine import Producer
@@ -102,12 +102,12 @@ class Plan:
     # ---- memory ----------------------------------------------------------------------------
 
     def new(self, cols: int) -> Operand:
-        """A matrix of `rows` x `cols`, rows padded to cache lines."""
-        width = padded(cols, self.dtype)
+        """A matrix of `rows` x `cols`, its rows as far apart as `row_width` says."""
+        width = row_width((self.rows, cols), self.dtype)
         block = self.room.take((self.rows + self.rows_apart) * width, self.dtype).reshape(
             -1, width)
         self._arrays[address_of(block)] = block[: self.rows, :cols]
-        return Operand(address_of(block), self.rows, cols, width, readable=True)
+        return Operand(address_of(block), self.rows, cols, width, readable=width > 1)
 
     def new_vector(self, size: int) -> int:
         """Address of `size` elements."""

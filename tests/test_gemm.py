@@ -149,6 +149,31 @@ def test_accumulating_over_several_k_ranges(monkeypatch, rng):
     assert np.array_equal(c, np.maximum(reference.exact_matmul(a, b) + bias, 0))
 
 
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_a_single_column_has_the_same_bits_wherever_its_elements_lie(k, add, dtype, rng):
+    """Contiguous, it is computed as a row; with gaps, as a column of a tile."""
+    for m in (1, 2, 33, 100):
+        a, b = reference.reals(rng, (k, m), dtype), reference.reals(rng, (k, 1), dtype)
+        start = reference.reals(rng, (m, 1), dtype)
+        found = []
+        for gap in (1, 3):
+            c = np.full((m, gap), np.nan, dtype)
+            c[:, :1] = start
+            program = Program(dtype)
+            emit_gemm(program, Operand.of(c[:, :1]), Operand.of(a).transposed, Operand.of(b),
+                      add=add, floor=0.0)
+            run(program, a, b, c)
+            assert np.isnan(c[:, 1:]).all()
+            found.append(c[:, 0].copy())
+        exact = a.T.astype(np.float64) @ b.astype(np.float64) + (start if add else 0)
+        bound = (k + 2) * reference.unit_roundoff(dtype) * (
+            np.abs(a.T).astype(np.float64) @ np.abs(b) + np.abs(start))
+        reference.assert_within(found[0], np.maximum(exact, 0)[:, 0], bound[:, 0])
+        assert np.array_equal(*found)
+
+
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_every_grid_covers_the_product_and_fits_the_scratch(itemsize):
     from fastbp.emit.gemm import _packed_rows, _room, registers

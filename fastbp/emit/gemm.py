@@ -119,6 +119,12 @@ def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int
         if c.rows == 1 and b.col_step == 1:
             _emit_row_product(program, c, a, b, start, bias, floor, overlap)
             return
+    if (c.cols == 1 < c.rows and c.row_step == a.row_step == 1 and start != FROM_ROW
+            and finish.epilogue in (PLAIN, UPDATE)):
+        # A column, as a tile would have it, leaves all lanes but one empty: a row fills them.
+        emit_gemm(program, c.transposed, b.transposed, a.transposed, add=add, floor=floor,
+                  finish=finish, overlap=overlap)
+        return
     most = max(1, GEMM_BLOCKS.packed_most // c.cols)
     parts = 1 if finish.epilogue == UPDATE else max(1, -(-a.cols // most))
     for part in range(parts):
