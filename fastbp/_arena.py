@@ -189,10 +189,14 @@ def row_width(shape: tuple[int, ...], dtype: object) -> int:
 
 
 def extent(shape: tuple[int, ...], dtype: object) -> int:
-    """Elements that an array takes in a `Layout`; a vector's too are whole cache lines."""
-    rows = shape[0] if len(shape) > 1 else 1
-    width = row_width(shape, dtype) if len(shape) > 1 else math.prod(shape)
-    return padded(rows * width, dtype)
+    """Elements that an array takes in a `Layout`, whole cache lines.
+
+    With these a register may be read from the start of any row: behind a column is a line more.
+    """
+    if len(shape) < 2:
+        return padded(math.prod(shape), dtype)
+    width = row_width(shape, dtype)
+    return padded(shape[0] * width, dtype) + (padded(1, dtype) if width == 1 else 0)
 
 
 class Layout:

@@ -20,7 +20,17 @@ from fastbp._arena import (
     undefined,
     untouched,
 )
-from fastbp.kernels._instruction import HEADER, REALS, WORDS, Instruction
+from fastbp.kernels._instruction import (
+    FIRST,
+    HEADER,
+    OP,
+    REALS,
+    TASKS,
+    WAIT,
+    WORDS,
+    Instruction,
+)
+from fastbp.kernels.gemm import PACK
 from fastbp.kernels.program import (
     CLASSES,
     FLUSH,
@@ -235,6 +245,27 @@ class Program:
         row[HEADER + count] = len(self._rows)
         self._tickets += count
         self._strands = None
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """Let what is emitted inside run at once, but for packing, which comes first, at once too.
+
+        None of it may write what another touches, or read it where it is not packed.
+        """
+        begin, tickets = len(self._rows), self._tickets
+        yield
+        if self._strands is not None:
+            return  # one thread does it all, one after the other
+        pairs = list(zip(self._rows[begin:], self._reals[begin:], strict=True))
+        pairs.sort(key=lambda pair: pair[0][OP] != PACK.number)
+        self._mark, packs = tickets, True
+        for number, (row, reals) in enumerate(pairs, begin):
+            if packs and row[OP] != PACK.number:
+                self._mark, packs = tickets, False
+            row[FIRST], row[WAIT] = tickets, self._mark
+            tickets += row[TASKS]
+            self._rows[number], self._reals[number] = row, reals
+        self._is_parallel = self._is_parallel or len(pairs) > 1
 
     def _each(self, count: int) -> Iterator[int]:
         for number in range(count):

@@ -103,11 +103,11 @@ class Plan:
 
     def new(self, cols: int) -> Operand:
         """A matrix of `rows` x `cols`, its rows as far apart as `row_width` says."""
-        width = row_width((self.rows, cols), self.dtype)
-        block = self.room.take((self.rows + self.rows_apart) * width, self.dtype).reshape(
-            -1, width)
-        self._arrays[address_of(block)] = block[: self.rows, :cols]
-        return Operand(address_of(block), self.rows, cols, width, readable=width > 1)
+        shape = (self.rows + self.rows_apart, cols)
+        width = row_width(shape, self.dtype)
+        block = self.room.take(extent(shape, self.dtype), self.dtype)
+        self._arrays[address_of(block)] = block[: self.rows * width].reshape(-1, width)[:, :cols]
+        return Operand(address_of(block), self.rows, cols, width, readable=True)
 
     def new_vector(self, size: int) -> int:
         """Address of `size` elements."""

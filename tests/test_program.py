@@ -13,9 +13,12 @@ import fastbp
 from fastbp import _pool
 from fastbp._arena import Layout, address_of, allocate
 from fastbp._program import Operand, Program
+from fastbp.emit.gemm import emit_gemm
 from fastbp.emit.losses import emit_mean_squared_error
 from fastbp.emit.reduce import emit_add, emit_fill, emit_gather_rows
 from fastbp.kernels import tasks
+from fastbp.kernels._instruction import FIRST, OP, TASKS, WAIT
+from fastbp.kernels.gemm import GEMM, PACK
 from fastbp.kernels.reduce import FLOAT64, GATHER_LABELS
 
 
@@ -101,14 +104,38 @@ def test_emit_wants_every_operand_by_name():
         Program(np.float32).emit(GATHER_LABELS, out=0, source=0, source_step=1, index=0, colour=3)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_side_by_side_packs_first_then_runs_all_at_once(threads, rng):
+    a, b = (rng.standard_normal((90, 90)) for _ in "ab")
+    one, two = np.zeros((90, 90)), np.zeros((90, 90))
+    program = Program(np.float64)
+    emit_fill(program, Operand.of(one), 1.0)
+    with program.side_by_side():
+        emit_gemm(program, Operand.of(one), Operand.of(a), Operand.of(b).transposed)
+        emit_gemm(program, Operand.of(two), Operand.of(b), Operand.of(a).transposed)
+    emit_add(program, Operand.of(one), Operand.of(one), Operand.of(two))
+    code = program.tables()[0]
+    assert code[1:5, OP].tolist() == [PACK.number] * 2 + [GEMM.number] * 2
+    before = [0, *np.cumsum(code[:, TASKS])]
+    assert code[:, FIRST].tolist() == before[:-1]
+    assert code[:, WAIT].tolist() == [0, before[1], before[1], before[3], before[3], before[5]]
+    with fastbp.threads(threads, oversubscribe=True):
+        for _ in range(20):
+            program.run()
+            np.testing.assert_allclose(one, a @ b.T + b @ a.T, rtol=0, atol=1e-11)
+
+
 def test_layout_pads_rows_to_cache_lines():
     layout = Layout(np.float32)
     layout.add("w", (3, 10))
     layout.add("b", (10,))
     layout.add("t", (2, 3, 5))
+    layout.add("column", (20, 1))
     views = layout.views(allocate(layout.size, np.float32))
-    assert layout.size == (3 + 1 + 2) * 16
-    assert [v.shape for v in views.values()] == [(3, 10), (10,), (2, 3, 5)]
+    # A column lies side by side, with a line behind it, for registers read from its last element.
+    assert layout.size == (3 + 1 + 2 + 2 + 1) * 16
+    assert [v.shape for v in views.values()] == [(3, 10), (10,), (2, 3, 5), (20, 1)]
+    assert views["column"].flags.c_contiguous
     for view in views.values():
         view[...] = 1
         assert view.ctypes.data % 64 == 0

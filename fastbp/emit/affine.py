@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fastbp._program import Operand, Program
-from fastbp.emit.gemm import Finish, emit_gemm, grid
+from fastbp._tuning import GEMM_BLOCKS
+from fastbp.emit.gemm import Finish, emit_gemm, grid, reads_a_copy
 from fastbp.emit.reduce import emit_column_sums
 from fastbp.kernels.activations import FROM_INPUT, IDENTITY, RELU
 from fastbp.kernels.gemm import ACTIVATE, GRADIENT
@@ -69,6 +70,17 @@ def emit_affine_db(program: Program, db: int, dz: Operand, sums: Operand | None,
                    overlap: bool = False) -> None:
     """db = column sums of dz, from partial ones where there are any."""
     emit_column_sums(program, db, sums or dz, overlap=overlap)
+
+
+def are_apart(program: Program, dz: Operand, w: Operand, *, layout: str, updates: bool) -> bool:
+    """True where dx, dW and db may run `side_by_side`: one instruction each, behind packing.
+
+    updates: dW's product changes W, which that of dx must then read from a copy.
+    """
+    factor = as_factor(w, layout)
+    largest = max(dz.rows, factor.rows) * max(dz.cols, factor.rows)
+    return largest <= GEMM_BLOCKS.packed_most and (
+        not updates or reads_a_copy(dz.rows, factor.transposed, program.dtype.itemsize))
 
 
 def needs_input(kind: int) -> bool:

@@ -202,17 +202,28 @@ def _is_small(x: Operand, itemsize: int) -> bool:
     return x.cols * abs(x.col_step) * itemsize <= GEMM_BLOCKS.direct_bytes
 
 
+def reads_a_copy(m: int, b: Operand, itemsize: int) -> bool:
+    """True where the product of m rows with B is one GEMM that reads B from where it was packed."""
+    return (m > 1 < b.cols and b.rows * b.cols <= GEMM_BLOCKS.packed_most
+            and not _is_read_in_place(b, tile_count(m, itemsize), itemsize))
+
+
+def _is_read_in_place(b: Operand, tiles: int, itemsize: int) -> bool:
+    whole = b.cols % machine().lanes(itemsize) == 0 or b.readable
+    is_worth_it = tiles <= GEMM_BLOCKS.direct_reuse or _is_small(b.transposed, itemsize)
+    return (b.col_step == 1 and whole and is_worth_it) or b.rows == 0
+
+
 def _columns(program: Program, b: Operand, tiles: int, overlap: bool) -> tuple[int, int, int]:
     """(base, panel step, k step) of B: in place, or packed by an instruction."""
     itemsize = program.dtype.itemsize
-    whole = b.cols % machine().lanes(itemsize) == 0 or b.readable
-    in_place = tiles <= GEMM_BLOCKS.direct_reuse or _is_small(b.transposed, itemsize)
-    if (b.col_step == 1 and whole and in_place) or b.rows == 0:
+    if _is_read_in_place(b, tiles, itemsize):
         return b.address, 0, b.row_step
     width = registers(itemsize)[1]
     panels = -(-b.cols // width)
     out = program.workspace(panels * width * b.rows)
-    units, unit = (b.rows, b.cols) if b.col_step == 1 else (panels, width * b.rows)
+    # Transposing takes three times as long as copying.
+    units, unit = (b.rows, b.cols) if b.col_step == 1 else (panels, 3 * width * b.rows)
     share = max(1, GEMM_BLOCKS.pack_task // unit)
     program.emit(PACK, tasks=-(-units // share), overlap=overlap, out=out, x=b.address,
                  lane_step=b.col_step, k_step=b.row_step, lanes=b.cols, k=b.rows, share=share)

@@ -43,6 +43,11 @@ def column_blocks(rows: int, cols: int) -> tuple[int, int, dict[str, Any]]:
     return groups * -(-cols // block_cols), groups, words
 
 
+def is_one_step(x: Operand) -> bool:
+    """True where `emit_column_sums` of x is a single instruction."""
+    return x.rows > 0 and column_blocks(x.rows, x.cols)[1] == 1
+
+
 def emit_column_sums(program: Program, out: int, x: Operand, *, overlap: bool = False) -> None:
     """out (cols,) at an address = sums down the columns of x; partial rows are merged in order."""
     contiguous("x", x)

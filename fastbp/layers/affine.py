@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -10,6 +11,7 @@ from fastbp import initializers, ops
 from fastbp._errors import ArgumentError, ShapeError
 from fastbp.emit.activations import emit_activation_backward, emit_activation_forward
 from fastbp.emit.affine import (
+    are_apart,
     as_factor,
     emit_affine_db,
     emit_affine_dw,
@@ -17,6 +19,7 @@ from fastbp.emit.affine import (
     emit_affine_forward,
     needs_input,
 )
+from fastbp.emit.reduce import is_one_step
 from fastbp.emit.sparse import emit_sparse_affine, emit_sparse_weight
 from fastbp.kernels.activations import IDENTITY, NAMES
 from fastbp.kernels.sparse import SPARSE_AFFINE, SPARSE_WEIGHT
@@ -139,20 +142,28 @@ class Affine(Layer):
         sums = plan.sums.pop(node, None)
         if sums is None and kind != IDENTITY:
             emit_activation_backward(plan.program, dy, dy, plan.saved[node], kind, slope)
-        source = plan.source_of(node)
-        if plan.needs_gradient(source):
-            through = plan.producer_of(source)
-            dx = plan.new_gradient(source)
-            partial = emit_affine_dx(plan.program, dx, dy, plan.operand(self, "w"),
-                                     layout=self.layout, through=through)
-            plan.add_gradient(source, dx, partial)
-        sparse = plan.sparse_input_of(node)
+        source, sparse = plan.source_of(node), plan.sparse_input_of(node)
+        needs_dx, w = plan.needs_gradient(source), plan.operand(self, "w")
         if sparse is not None:
-            dw = as_factor(plan.network.operand(self.gradients["w"]), self.layout)
-            row = emit_sparse_weight(plan.program, dw, dy, sparse)
+            row = emit_sparse_weight(
+                plan.program, as_factor(plan.network.operand(self.gradients["w"]), self.layout), dy,
+                sparse)
             plan.reads_sparse(node, row, SPARSE_WEIGHT)
-        else:
-            emit_affine_dw(plan.program, plan.weight_target(self, "w"), dy, plan.input_of(node),
-                           layout=self.layout, finish=plan.weight_finish(self, "w"))
-        if self.bias:
+        finish = plan.weight_finish(self, "w") if sparse is None else None
+        dx = plan.new_gradient(source) if needs_dx else None
+        apart = are_apart(plan.program, dy, w, layout=self.layout,
+                          updates=needs_dx and finish is not None)
+        partial, db_apart = None, self.bias and apart and is_one_step(sums or dy)
+        with plan.program.side_by_side() if apart else contextlib.nullcontext():
+            if dx is not None:
+                partial = emit_affine_dx(plan.program, dx, dy, w, layout=self.layout,
+                                         through=plan.producer_of(source))
+            if sparse is None:
+                emit_affine_dw(plan.program, plan.weight_target(self, "w"), dy,
+                               plan.input_of(node), layout=self.layout, finish=finish)
+            if db_apart:
+                emit_affine_db(plan.program, plan.gradient_address(self, "b"), dy, sums)
+        if self.bias and not db_apart:
             emit_affine_db(plan.program, plan.gradient_address(self, "b"), dy, sums)
+        if dx is not None:
+            plan.add_gradient(source, dx, partial)
