@@ -250,22 +250,31 @@ class Program:
     def side_by_side(self) -> Iterator[None]:
         """Let what is emitted inside run at once, but for packing, which comes first, at once too.
 
-        None of it may write what another touches, or read it where it is not packed.
+        None of it may write what another touches, or read it where it is not packed. Packing that
+        was emitted with `overlap` goes on being together with what was before.
         """
         begin, tickets = len(self._rows), self._tickets
         yield
         if self._strands is not None:
             return  # one thread does it all, one after the other
-        pairs = list(zip(self._rows[begin:], self._reals[begin:], strict=True))
-        pairs.sort(key=lambda pair: pair[0][OP] != PACK.number)
-        self._mark, packs = tickets, True
-        for number, (row, reals) in enumerate(pairs, begin):
-            if packs and row[OP] != PACK.number:
-                self._mark, packs = tickets, False
-            row[FIRST], row[WAIT] = tickets, self._mark
+        self._is_parallel = self._is_parallel or len(self._rows) > begin + 1
+        early: list[Any] = []
+        packs: list[Any] = []
+        rest: list[Any] = []
+        for pair in zip(self._rows[begin:], self._reals[begin:], strict=True):
+            row = pair[0]
+            stage = rest if row[OP] != PACK.number else early if row[WAIT] < tickets else packs
+            stage.append(pair)
+        for row, _ in early:
+            row[FIRST] = tickets
             tickets += row[TASKS]
-            self._rows[number], self._reals[number] = row, reals
-        self._is_parallel = self._is_parallel or len(pairs) > 1
+        for stage in filter(None, (packs, rest)):
+            self._mark = tickets
+            for row, _ in stage:
+                row[FIRST], row[WAIT] = tickets, self._mark
+                tickets += row[TASKS]
+        pairs = [*early, *packs, *rest]
+        self._rows[begin:], self._reals[begin:] = [p[0] for p in pairs], [p[1] for p in pairs]
 
     def _each(self, count: int) -> Iterator[int]:
         for number in range(count):

@@ -111,14 +111,16 @@ def test_side_by_side_packs_first_then_runs_all_at_once(threads, rng):
     program = Program(np.float64)
     emit_fill(program, Operand.of(one), 1.0)
     with program.side_by_side():
-        emit_gemm(program, Operand.of(one), Operand.of(a), Operand.of(b).transposed)
+        emit_gemm(program, Operand.of(one), Operand.of(a), Operand.of(b).transposed,
+                  b_stands=True)
         emit_gemm(program, Operand.of(two), Operand.of(b), Operand.of(a).transposed)
     emit_add(program, Operand.of(one), Operand.of(one), Operand.of(two))
     code = program.tables()[0]
+    # B of the first product may be packed while `one` is filled, that of the second may not.
     assert code[1:5, OP].tolist() == [PACK.number] * 2 + [GEMM.number] * 2
     before = [0, *np.cumsum(code[:, TASKS])]
     assert code[:, FIRST].tolist() == before[:-1]
-    assert code[:, WAIT].tolist() == [0, before[1], before[1], before[3], before[3], before[5]]
+    assert code[:, WAIT].tolist() == [0, 0, before[2], before[3], before[3], before[5]]
     with fastbp.threads(threads, oversubscribe=True):
         for _ in range(20):
             program.run()

@@ -17,18 +17,21 @@ def as_factor(w: Operand, layout: str) -> Operand:
 
 def emit_affine_forward(program: Program, y: Operand, x: Operand, w: Operand, bias: int, *,
                         layout: str, kind: int = IDENTITY, slope: float = 0.0,
-                        z: Operand | None = None, overlap: bool = False) -> None:
+                        z: Operand | None = None, overlap: bool = False,
+                        w_stands: bool = False) -> None:
     """y = activation(x W + b). x (N, D), y (N, C); bias: address of (C,), or 0.
 
-    z (N, C) receives x W + b where the backward pass needs it (FROM_INPUT kinds).
+    z (N, C) receives x W + b where the backward pass needs it (FROM_INPUT kinds). w_stands: the
+    instruction before does not write W.
     """
     factor = as_factor(w, layout)
     if kind == IDENTITY:
-        emit_gemm(program, y, x, factor, bias=bias, overlap=overlap)
+        emit_gemm(program, y, x, factor, bias=bias, overlap=overlap, b_stands=w_stands)
     elif kind == RELU:
-        emit_gemm(program, y, x, factor, bias=bias, floor=0.0, overlap=overlap)
+        emit_gemm(program, y, x, factor, bias=bias, floor=0.0, overlap=overlap,
+                  b_stands=w_stands)
     else:
-        emit_gemm(program, z or y, x, factor, bias=bias, overlap=overlap,
+        emit_gemm(program, z or y, x, factor, bias=bias, overlap=overlap, b_stands=w_stands,
                   finish=Finish(ACTIVATE, kind, slope, other=y))
 
 
@@ -43,18 +46,19 @@ class Producer:
 
 
 def emit_affine_dx(program: Program, dx: Operand, dz: Operand, w: Operand, *, layout: str,
-                   through: Producer | None = None) -> Operand | None:
+                   through: Producer | None = None, w_stands: bool = False) -> Operand | None:
     """dx = dz W^T; with `through`, the gradient before that activation, and its column sums.
 
+    w_stands: the instruction before does not write W.
     Returns the partial column sums (rows to be added up), or None.
     """
     factor = as_factor(w, layout).transposed
     if through is None:
-        emit_gemm(program, dx, dz, factor)
+        emit_gemm(program, dx, dz, factor, b_stands=w_stands)
         return None
     rows = grid(dx.rows, dx.cols, dz.cols, program.dtype.itemsize).row_groups
     sums = Operand(program.workspace(rows * dx.cols), rows, dx.cols, dx.cols)
-    emit_gemm(program, dx, dz, factor, finish=Finish(
+    emit_gemm(program, dx, dz, factor, b_stands=w_stands, finish=Finish(
         GRADIENT, through.kind, through.slope, other=through.saved, sums=sums.address))
     return sums
 

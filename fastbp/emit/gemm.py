@@ -96,11 +96,12 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
 
 def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int = 0,
               add: bool = False, floor: float = NO_FLOOR, finish: Finish | None = None,
-              overlap: bool = False) -> None:
+              overlap: bool = False, b_stands: bool = False) -> None:
     """C = finish(max(floor, C0 + A B)); C0 is the bias row at address `bias`, C itself (`add`), or
     0.
 
-    c's columns must be contiguous. `overlap`: may run together with the instruction before.
+    c's columns must be contiguous. overlap: may run together with the instruction before. b_stands:
+    B may be packed together with it.
     """
     if c.rows == 0 or c.cols == 0:
         return
@@ -133,7 +134,8 @@ def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int
         last = part == parts - 1
         _emit_part(program, c, a.part(program.dtype, slice(0, a.rows), slice(low, high)),
                    b.part(program.dtype, slice(low, high), slice(0, b.cols)), start, bias,
-                   floor if last else NO_FLOOR, finish if last else Finish(), overlap)
+                   floor if last else NO_FLOOR, finish if last else Finish(), overlap,
+                   b_stands)
 
 
 def _emit_gemv(program: Program, y: int, y_step: int, a: Operand, x: int, start: int, bias: int,
@@ -161,7 +163,7 @@ def _emit_row_product(program: Program, c: Operand, a: Operand, b: Operand, star
 
 
 def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int, bias: int,
-               floor: float, finish: Finish, overlap: bool) -> None:
+               floor: float, finish: Finish, overlap: bool, b_stands: bool) -> None:
     """One k range, all of whose packed B exists at once."""
     m, n, k = c.rows, c.cols, a.cols
     itemsize = program.dtype.itemsize
@@ -171,7 +173,7 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
     tiles, panels = tile_count(m, itemsize), -(-n // width)
     in_place = _reads_in_place(a, panels, itemsize)
     before = program.size
-    b_base, b_panel, b_step = _columns(program, b, tiles, overlap)
+    b_base, b_panel, b_step = _columns(program, b, tiles, overlap or b_stands)
     other = finish.other or c
     scratch, slot_size = program.scratch
     program.emit(

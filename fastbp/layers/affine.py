@@ -134,7 +134,7 @@ class Affine(Layer):
                 emit_activation_forward(plan.program, y, z or y, kind, slope)
             return
         emit_affine_forward(plan.program, y, plan.input_of(node), plan.operand(self, "w"), bias,
-                            layout=self.layout, kind=kind, slope=slope, z=z)
+                            layout=self.layout, kind=kind, slope=slope, z=z, w_stands=True)
 
     def emit_backward(self, plan: Plan, node: int, dy: Operand) -> None:
         """As in `Layer.emit_backward`; dx carries the gradient through the activation before it."""
@@ -157,7 +157,7 @@ class Affine(Layer):
         with plan.program.side_by_side() if apart else contextlib.nullcontext():
             if dx is not None:
                 partial = emit_affine_dx(plan.program, dx, dy, w, layout=self.layout,
-                                         through=plan.producer_of(source))
+                                         through=plan.producer_of(source), w_stands=True)
             if sparse is None:
                 emit_affine_dw(plan.program, plan.weight_target(self, "w"), dy,
                                plan.input_of(node), layout=self.layout, finish=finish)
