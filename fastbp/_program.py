@@ -257,7 +257,6 @@ class Program:
         yield
         if self._strands is not None:
             return  # one thread does it all, one after the other
-        self._is_parallel = self._is_parallel or len(self._rows) > begin + 1
         early: list[Any] = []
         packs: list[Any] = []
         rest: list[Any] = []
@@ -287,6 +286,13 @@ class Program:
         self._is_parallel = self._is_parallel or tasks > 1
         if not overlap:
             self._mark = self._tickets
+
+    @property
+    def is_parallel(self) -> bool:
+        """True where an instruction has several tasks. Single tasks that may run at once are too
+        small to be shared: handing them over takes longer.
+        """
+        return self._is_parallel
 
     @property
     def size(self) -> int:
@@ -375,6 +381,6 @@ class Program:
         if self._finished is None:
             self.tables()
         rows = len(self._rows)
-        if parallel and self._is_parallel:
+        if parallel and self.is_parallel:
             return _pool.run(self._job_address, rows, steps, self._kind)
         return rows == 0 or _pool.run_alone(self._job_address, steps, self._kind)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from fastbp._errors import ArgumentError
-from fastbp.emit.update import bias_correction
+from fastbp.emit.update import bias_correction, bias_corrections
 from fastbp.kernels import update
 
 if TYPE_CHECKING:
@@ -67,14 +67,18 @@ class Optimizer:
         """
         table = np.ones((count, update.RATES))
         table[:, 0] = lrs
-        if self.kind in (update.ADAM, update.ADAMW):
-            steps = range(first_step + 1, first_step + count + 1)
-            table[:, 1:3] = [self.corrections(step) for step in steps]
+        steps = range(first_step + 1, first_step + count + 1)
+        for column, corrections in enumerate(self._all_corrections(steps), 1):
+            table[:, column] = corrections
         return table
 
     def corrections(self, step: int) -> tuple[float, float]:
         """(c1, c2) of the step with this number, from 1."""
         return 1.0, 1.0
+
+    def _all_corrections(self, steps: range) -> tuple[list[float], ...]:
+        """All c1 and all c2 of some steps, or nothing where they are 1."""
+        return ()
 
     def as_dict(self) -> dict[str, Any]:
         """Name and settings, for a JSON file; `from_dict` reads it."""
@@ -190,6 +194,9 @@ class Adam(Optimizer):
     def corrections(self, step: int) -> tuple[float, float]:
         """1/(1 - beta1^step) and 1/(1 - beta2^step)."""
         return bias_correction(self.beta1, step), bias_correction(self.beta2, step)
+
+    def _all_corrections(self, steps: range) -> tuple[list[float], ...]:
+        return bias_corrections(self.beta1, steps), bias_corrections(self.beta2, steps)
 
 
 @dataclass(frozen=True)

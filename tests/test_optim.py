@@ -60,6 +60,8 @@ def test_rates_in_pieces_are_the_rates_at_once():
     adam, lrs = optim.AdamW(), np.linspace(0.1, 1, 10)
     pieces = [adam.rates(0, 3, lrs[:3]), adam.rates(3, 7, lrs[3:])]
     assert np.array_equal(np.concatenate(pieces), adam.rates(0, 10, lrs))
+    assert [tuple(row) for row in adam.rates(0, 10, lrs)[:, 1:3]] == [
+        adam.corrections(step) for step in range(1, 11)]
 
 
 def test_rates_of_the_others_have_no_correction():

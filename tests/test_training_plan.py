@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+import reference
 
 import fastbp
 from fastbp._arena import address_of
@@ -62,3 +65,16 @@ def test_an_update_waits_for_the_gradient(bias, clip_norm):
     updates = code[code[:, OP] == update.UPDATE.number]
     assert len(updates) == 1 + bias
     assert (updates[:, WAIT] == updates[0, FIRST]).all()
+
+
+@pytest.mark.parametrize(("widths", "rows", "is_parallel"), [
+    ((64, 64, 64, 10), 32, False), ((64, 100, 10), 32, False), ((64, 100, 10), 200, True),
+    ((784, 256, 128, 10), 128, True)])
+def test_small_steps_stay_on_one_thread(widths, rows, is_parallel, rng):
+    """Handing a task from core to core takes longer than a small step (docs/design/011)."""
+    layers = [fastbp.Affine(*pair, activation="relu") for pair in itertools.pairwise(widths)]
+    trainer = fastbp.Trainer(fastbp.Sequential(layers), optimizer="adam")
+    trainer.train_step(reference.reals(rng, (rows, widths[0]), np.float32),
+                       rng.integers(0, widths[-1], rows))
+    (training,) = trainer._plans.values()
+    assert training.plan.program.is_parallel == is_parallel
