@@ -24,7 +24,7 @@ from fastbp.sklearn._compat import (
 )
 from fastbp.sklearn._data import Samples
 from fastbp.sklearn._fit import Fit
-from fastbp.sklearn._kept import Kept
+from fastbp.sklearn._kept import Kept, spares
 from fastbp.sklearn._lbfgs import Objective, minimize
 from fastbp.sklearn._losses import Criterion, activate
 from fastbp.sklearn._network import Model, draw_weights
@@ -194,18 +194,23 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         settings = Settings(self._criterion(dtype, training=True),
                             self._batch_size(len(samples) if rows is None else len(rows)),
                             self.gradient_clip)
+        hooks = hooks_of(self)
         key, batches = self._batches(samples, rows, settings, seed, incremental)
         self._optimizer = batches.solver
         model = batches.model
         with batches.solver.unchanged_on_failure():
             Fit(self, batches, rng, validation=validation, schedule=copy.deepcopy(self.schedule),
-                trainer=Trainer(model.network, self.max_iter, hooks_of(self)), tasks=tasks,
+                trainer=Trainer(model.network, self.max_iter, hooks), tasks=tasks,
                 incremental=incremental).run()
             self._take_weights(model)
             tasks.fit_ends(self._reconstruction(model))
         self._kept = Kept()
-        if incremental and not self.dropout:  # masks depend on the call's seed
+        if self.dropout:
+            return  # masks depend on the call's seed
+        if incremental:
             self._kept.put(key, batches)
+        elif not self.batch_norm and not hooks and not tasks.is_heard:
+            spares.put(key, batches)  # nobody else has the model
 
     def _batches(self, samples: Samples, rows: np.ndarray | None, settings: Settings, seed: int,
                  incremental: bool) -> tuple[tuple[Any, ...], Batches]:
@@ -216,14 +221,20 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         if solver.decays:
             solver.hyper = {**solver.hyper, "weight_decay": self.alpha}
         names = parameters.hidden_activations(self, len(self.coefs_) - 1)
-        key = (settings, len(samples), [coef.shape for coef in self.coefs_], names,
-               self.coefs_[0].dtype, self.batch_norm, solver.hyper, self.shuffle,
-               samples.weights is None)
+        key = (settings, len(samples) if rows is None else len(rows), rows is None,
+               [coef.shape for coef in self.coefs_], names, self.coefs_[0].dtype, self.batch_norm,
+               self.dropout, solver.kind, solver.decays, solver.hyper, self.shuffle,
+               samples.weights is None, samples.target.shape[1:])
         kept = self._kept.take(key, known) if incremental and hasattr(self, "_kept") else None
         if kept is not None:
             self._load(kept.model)
             kept.renew(samples, self.n_threads)
             return key, kept
+        spare = spares.take(key)
+        if spare is not None:
+            self._load(spare.model)
+            spare.begin(solver, samples, rows, self.n_threads)
+            return key, spare
         model = self._model(self.coefs_[0].dtype, seed)
         solver.attach(model.network.layout.size, model.network.dtype)
         return key, Batches(model, solver, settings, samples, rows, n_threads=self.n_threads)

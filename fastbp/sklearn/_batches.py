@@ -71,6 +71,27 @@ class Batches:
         self.samples, self.n_threads = samples, n_threads
         self._bound.clear()
 
+    def begin(self, solver: Solver, samples: Samples, rows: np.ndarray | None,
+              n_threads: int | None) -> None:
+        """Serve another fit of the same kind; the model has its weights already."""
+        _, update = next(iter(self._programs.values()))
+        solver.attach(self.model.network.layout.size, self.model.network.dtype, update.slots)
+        self.solver, self.rows = solver, rows
+        self._order = None if rows is None else np.array(rows, np.int64)
+        self.renew(samples, n_threads)
+
+    def leave(self) -> bool:
+        """End a fit so that another one may `begin`; False where there is nothing to go on with."""
+        self.solver.slots = tuple(slot.copy() for slot in self.solver.slots)
+        self.model.plans.clear()
+        self.forget_samples()
+        return bool(self._programs)
+
+    def forget_samples(self) -> None:
+        """Keep programs only."""
+        self.samples = Samples(np.empty((0, self.samples.x.shape[1])), np.empty(0), None)
+        self._bound.clear()
+
     def set_order(self, order: np.ndarray) -> None:
         """The order of the next epochs: a permutation of the rows' numbers."""
         if self._order is None:

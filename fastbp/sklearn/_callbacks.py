@@ -46,6 +46,11 @@ class TaskTree:
             self._root = estimator._init_callback_context(max_subtasks=epochs)
             self._root.call_on_fit_task_begin(estimator=estimator, **self._data)
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether there are callbacks."""
+        return self._root is not None
+
     def epoch_begins(self) -> None:
         """Before an epoch."""
         if self._root is not None:

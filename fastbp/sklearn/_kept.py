@@ -1,13 +1,14 @@
-"""Programs that one `partial_fit` leaves for the next: making them takes longer than a chunk."""
+"""Programs that one call leaves for the next.
+
+Making them takes longer than a chunk of `partial_fit`, and as long as six epochs of the digits.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from fastbp.sklearn._batches import Batches
-from fastbp.sklearn._data import Samples
 from fastbp.sklearn._solver import Solver
 
 
@@ -32,6 +33,51 @@ class Kept:
 
     def put(self, key: tuple[Any, ...], batches: Batches) -> None:
         """Keep them, but not the samples."""
-        nothing = np.empty((0, batches.samples.x.shape[1]))
-        batches.samples = Samples(nothing, np.empty(0), None)
+        batches.forget_samples()
         self._key, self._batches = key, batches
+
+
+class Spares:
+    """Programs of ended fits, for fits of the same kind: other folds, other seeds, other data.
+
+    Whoever takes them has them alone, in whichever thread, and begins with weights, optimizer and
+    samples of his own. Not for large networks, whose memory would stay.
+    """
+
+    MOST, MOST_BYTES = 4, 1 << 22
+
+    def __init__(self) -> None:
+        # Without a lock, which a fork could leave locked: what two threads find, one removes.
+        self._entries: list[_Spare] = []
+
+    def take(self, key: tuple[Any, ...]) -> Batches | None:
+        """Programs for fits of this kind, or None."""
+        for spare in reversed(self._entries):
+            if spare.key == key:
+                try:
+                    self._entries.remove(spare)
+                except ValueError:
+                    continue  # another thread has it
+                return spare.batches
+        return None
+
+    def put(self, key: tuple[Any, ...], batches: Batches) -> None:
+        """Keep the programs of a fit that has ended well, but not its samples and its optimizer."""
+        values = batches.batch_size * sum(batches.model.units)
+        size = max(values, batches.model.network.layout.size) * batches.model.network.dtype.itemsize
+        if size <= self.MOST_BYTES and batches.leave():
+            self._entries.append(_Spare(key, batches))
+            del self._entries[: -self.MOST]
+
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._entries.clear()
+
+
+@dataclass(eq=False)
+class _Spare:
+    key: tuple[Any, ...]
+    batches: Batches
+
+
+spares = Spares()

@@ -41,12 +41,15 @@ class Solver:
         self.steps = 0
         self.slots: tuple[np.ndarray, ...] = ()
 
-    def attach(self, size: int, dtype: np.dtype) -> None:
-        """Have slots for a network of this size: zeros, or what was kept, in aligned memory."""
-        slots = tuple(allocate(size, dtype) for _ in range(update.SLOTS[self.kind]))
-        for slot, kept in zip(slots, self.slots, strict=False):
-            if len(kept) == size:
-                slot[...] = kept
+    def attach(self, size: int, dtype: np.dtype, memory: tuple[np.ndarray, ...] = ()) -> None:
+        """Have slots for a network of this size: zeros, or what was kept, in aligned memory.
+
+        memory: slots of another solver of the kind, to be overwritten; default: new ones.
+        """
+        slots = memory or tuple(allocate(size, dtype) for _ in range(update.SLOTS[self.kind]))
+        for number, slot in enumerate(slots):
+            kept = self.slots[number] if number < len(self.slots) else slot[:0]
+            slot[...] = kept if len(kept) == size else 0.0
         self.slots = slots
 
     @contextlib.contextmanager
