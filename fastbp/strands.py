@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import ClassVar
 
-from fastbp._arena import ALIGNMENT, address_of
+from fastbp._arena import ALIGNMENT, address_of, allocate
 from fastbp._program import Operand
 from fastbp._tuning import STRANDS
 from fastbp.emit.reduce import emit_column_sums
@@ -42,10 +42,10 @@ class Strands:
     def __init__(self, plan: Plan, count: int) -> None:
         self.plan, self.count = plan, count
         self.size = -(-plan.rows // count)
-        # What a strand leaves of the parameters' gradients: a row as long as their arena.
+        # What a strand leaves of the parameters' gradients: a row as long as their arena, whose
+        # padding is 0, since norms run over it.
         size = plan.network.layout.size
-        self.gradients = plan.program.keep(plan.room.take(count * size, plan.dtype)).reshape(
-            count, size)
+        self.gradients = plan.program.keep(allocate(count * size, plan.dtype)).reshape(count, size)
 
     def each(self, *, overlap: bool = False) -> Iterator[Plan]:
         """Each strand in turn, to emit into; the plan keeps them as its parts.
