@@ -22,16 +22,24 @@ from __future__ import annotations
 import contextlib
 import operator
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastbp._arena import address_of, addresses_of
+from fastbp.ops import _short
 from fastbp.ops._plans import Plan
+from fastbp.ops._short import Short
 
 # Calls of one thread that are remembered; beyond that it starts afresh.
 _MOST = 128
+# A built-in function holds the interpreter's lock all the time, so it makes short calls only; of
+# those whose work threads can share, calls that take half of it on one thread.
+_HOLD_SECONDS = 20e-6
+# Built-in functions tell settings by the very objects: 0.1 that is computed anew is another one.
+_MOST_LESSONS = 4
 
 Inputs = tuple[np.ndarray, ...]
 Link = tuple[int, int]
@@ -45,11 +53,14 @@ _empty = np.empty
 class Known:
     """A call that was made in place: its plan, and what is left to do for another like it."""
 
-    __slots__ = ("cells", "elementwise", "labels", "made", "plan", "unaligned", "written")
+    __slots__ = ("alone", "cells", "elementwise", "labels", "lessons", "made", "plan", "unaligned",
+                 "written")
 
     def __init__(self, plan: Plan, arrays: Inputs, links: Sequence[Link], made: slice,
                  written: Sequence[int], elementwise: bool) -> None:
         self.plan, self.elementwise = plan, elementwise
+        # To be run on one thread; how often it has been a lesson.
+        self.alone, self.lessons = False, 0
         self.made = [(array.shape, array.dtype) for array in arrays[made]]
         self.unaligned = arrays[0].itemsize - 1
         # (word of the program, number of the array, offset from its address)
@@ -77,8 +88,8 @@ class Known:
         if bits & self.unaligned:
             return None
         if self.labels is None:
-            plan.go()
-        elif addresses[self.labels] & 7 or not plan.go(addresses[self.labels]):
+            plan.go(alone=self.alone)
+        elif addresses[self.labels] & 7 or not plan.go(addresses[self.labels], alone=self.alone):
             return None
         return results
 
@@ -102,6 +113,11 @@ class Known:
 class _Calls(threading.local):
     def __init__(self) -> None:
         self.known: dict[Hashable, Known] = {}
+        self.entries = _short.Entries()
+
+    def clear(self) -> None:
+        self.known.clear()
+        self.entries.clear()
 
 
 _local = _Calls()
@@ -127,11 +143,34 @@ def recall(key: Hashable) -> Known | None:
         return None
 
 
-def again(key: Hashable, inputs: Inputs, out: np.ndarray | None = None
-          ) -> list[np.ndarray] | None:
-    """The results of a call, `out` or new arrays, where one like it was remembered; else None."""
+def again(key: Hashable, inputs: Inputs, out: np.ndarray | None = None, *,
+          short: Short | None = None, arguments: tuple[Any, ...] = ()) -> list[np.ndarray] | None:
+    """The results of a call, `out` or new arrays, where one like it was remembered; else None.
+
+    short: what did not know `short.call(*arguments)`, and learns it. Of `arguments` those that are
+    arrays are `inputs`, in their order, and last `out`; all others are settings.
+    """
     known = recall(key)
-    return None if known is None else known.run(inputs, out)
+    if known is None or short is None or known.lessons == _MOST_LESSONS:
+        return None if known is None else known.run(inputs, out)
+    start = time.perf_counter()
+    done = known.run(inputs, out)
+    if done is not None:
+        _teach(known, time.perf_counter() - start, short, arguments, inputs, out)
+    return done
+
+
+def _teach(known: Known, seconds: float, short: Short, arguments: tuple[Any, ...], inputs: Inputs,
+           out: np.ndarray | None) -> None:
+    """Let `short` learn a call that has taken so long; first let it be made on one thread."""
+    is_short = seconds < (_HOLD_SECONDS / 2 if known.alone else _HOLD_SECONDS)
+    if known.plan.is_parallel and not known.alone:
+        known.alone = is_short
+        return
+    if is_short and len(_local.entries) < _MOST:
+        _short.learn(short, arguments, known, _local.entries, inputs, out)
+    known.lessons += is_short or known.alone
+    known.alone = known.alone and (is_short or known.lessons < _MOST_LESSONS)
 
 
 def remember(key: Hashable, inputs: Inputs, plan: Plan, results: Sequence[np.ndarray], *,
@@ -155,14 +194,14 @@ def remember(key: Hashable, inputs: Inputs, plan: Plan, results: Sequence[np.nda
     made = slice(0 if out is None else 1, count)
     written = [*range(made.start), *(count + number for number in changed)]
     if len(_local.known) >= _MOST:
-        _local.known.clear()
+        _local.clear()
     with contextlib.suppress(TypeError):  # a setting without a hash
         _local.known[key] = Known(plan, arrays, where, made, written, elementwise)
 
 
 def forget() -> None:
     """Let all calls of this thread take the long way again, once."""
-    _local.known.clear()
+    _local.clear()
 
 
 def _span(array: np.ndarray) -> tuple[int, int]:
