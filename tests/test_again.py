@@ -9,17 +9,12 @@ from operations import OPERATIONS, bits, copies
 
 from fastbp import ops
 from fastbp._errors import ArgumentError, DataError, FastbpError, ShapeError
-from fastbp.ops import _again, _builtin, _short
+from fastbp.ops import _again, _builtin, _lessons
 
 # All but those that have no short way.
 SHORT = [op for op in OPERATIONS
          if not op.name.startswith(("spatial_batchnorm", "groupnorm"))]  # fmt: skip
 
-
-# Those whose short way is Python's only.
-IN_PYTHON = ("dropout", *(f"{name}_step" for name in (
-    "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")))
-BUILT_IN = [op for op in SHORT if not op.name.startswith(IN_PYTHON)]
 
 
 @pytest.fixture(autouse=True, params=["built-in", "python"])
@@ -37,11 +32,11 @@ class Runs:
     """How calls went: the short way to the end (`made`), the built-in one (`hits`), or not."""
 
     def __init__(self):
-        self.python, self.refused, self._before = 0, 0, _short.hits()
+        self.python, self.refused, self._before = 0, 0, _lessons.hits()
 
     @property
     def hits(self):
-        return _short.hits() - self._before
+        return _lessons.hits() - self._before
 
     @property
     def made(self):
@@ -75,7 +70,7 @@ def test_a_repeated_call_gives_the_same_bits(op, runs, way):
         again = copies(args)
         assert bits(op.run(**again)) == first
         assert runs.made > before
-        assert number < 2 or (runs.hits > hits) == (op in BUILT_IN and way == "built-in")
+        assert number < 2 or (runs.hits > hits) == (way == "built-in")
         for name in set(args) - set(op.changed):
             assert np.array_equal(again[name], args[name])
 

@@ -10,7 +10,8 @@ Python: it returns None.
 
 Everything is a line of int64 words. The table, shared by all operations:
 
-    NDARRAY .. NEW_FLOAT   addresses of the type `ndarray`, of None and True, and of C functions
+    NDARRAY .. NEW_REAL    addresses of the types `ndarray` and `float`, of None and True, and of C
+                           functions
     HITS                   how many calls have been made here
     MADE                   the new results of the call under way
     PLACES                 addresses of the data of arguments that are arrays, then of new results
@@ -36,13 +37,14 @@ from fastbp.kernels.program import LABELS, REFUSED
 
 # Bytes of CPython's and NumPy's objects (both are fixed interfaces; ops/_short.py looks anyway).
 TYPE, DATA, AXES, SHAPE, STRIDES, DTYPE, FLAGS = 8, 16, 24, 32, 40, 56, 64
+REAL_VALUE = 16
 # In a dtype object: four characters and its number, which tell all about numbers of machine order.
 DTYPE_WORD = 24
 WRITEABLE = 0x0400
 
 # Words of the table.
-NDARRAY, NONE, TRUE, THREAD, INCREF, DECREF = range(6)
-NEW_ARRAY, NEW_TUPLE, SET_ITEM, NEW_FLOAT, HITS = range(6, 11)
+NDARRAY, REAL, NONE, TRUE, THREAD, INCREF, DECREF = range(7)
+NEW_ARRAY, NEW_TUPLE, SET_ITEM, NEW_REAL, HITS = range(7, 12)
 MADE, MOST_MADE = 12, 3
 PLACES, MOST_ARGUMENTS = 16, 16
 SEEN, MOST_WORDS = PLACES + MOST_ARGUMENTS + MOST_MADE, 128
@@ -54,11 +56,12 @@ MOST_AXES = 8
 # word where a memory counts how often it has moved and what it counted, sections, how to return.
 NEXT, HASH, SIZE, DOOR, JOB, WORDS_AT, MOVES_AT, MOVES, UNALIGNED, LABELS_PLACE = range(10)
 CELLS, CELL_COUNT, WRITES, WRITE_COUNT, MAKES, MAKE_COUNT = range(10, 16)
-# The argument that is returned, or -1; what is returned before arrays: nothing, the object
-# `EXTRA`, or the float64 at address `EXTRA` as a Python float; ELEMENTWISE: see ops/_again.py.
-OUT, EXTRA_KIND, EXTRA, ELEMENTWISE = range(16, 20)
+# The argument that is returned, or -1; what is returned before arrays: nothing, the object `EXTRA`,
+# or the float64 at address `EXTRA` as a Python float; whether the work is elementwise; where
+# numbers go, and whether as int64.
+OUT, EXTRA_KIND, EXTRA, ELEMENTWISE, NUMBERS_AT, WHOLE = range(16, 22)
 NO_EXTRA, OBJECT, FLOAT = range(3)
-DESCRIPTION = 20
+DESCRIPTION = 22
 
 # hash = sum_i word[i] * (FACTOR + i * STEP), without its sign bit.
 FACTOR, STEP = 0x4F1BBCDCBFA53E0B, 0x1E3779B97F4A7C16
@@ -70,15 +73,16 @@ def call_again(me, arguments, count, like):
     """A remembered call: Python's result, a new reference; None for any other; 0 with an exception
     set where there is no memory.
 
-    me: the built-in function's own object, a one-word array that holds the table's address; its
-    address tells the operation. arguments: `count` addresses of Python objects. The result is what
-    is returned before arrays, `out`, new arrays: alone where there is one, True where there is
-    none, else a tuple of them.
+    me: the built-in function's own object, an array of two words, the table's address and how many
+    of its last arguments are numbers (float): these may differ from call to call, and the program
+    reads them from where its entry says. The address of `me` tells the operation. arguments:
+    `count` addresses of Python objects. The result is what is returned before arrays, `out`, new
+    arrays: alone where there is one, True where there is none, else a tuple of them.
     """
     own = pointer_to(pointer_to(me + DATA, np.int64)[0], np.int64)
     table, given = pointer_to(own[0], np.int64), pointer_to(arguments, np.int64)
-    size = describe(table, me, given, count)
-    entry = find(table, size)
+    size, numbers = describe(table, me, given, count - own[1]), at(given, count - own[1])
+    entry = find(table, size) if are_real(table, numbers, own[1]) else 0
     if entry == 0:
         return owned(table, table[NONE])
     known = pointer_to(entry, np.int64)
@@ -92,6 +96,7 @@ def call_again(me, arguments, count, like):
     words, cells = pointer_to(known[WORDS_AT], np.int64), at(known, known[CELLS])
     for i in range(known[CELL_COUNT]):
         words[cells[3 * i]] = table[PLACES + cells[3 * i + 1]] + cells[3 * i + 2]
+    take_numbers(known, numbers, own[1])
     if known[LABELS_PLACE] >= 0:
         pointer_to(known[JOB], np.int64)[LABELS] = table[PLACES + known[LABELS_PLACE]]
     if call_address(known[DOOR], 0, known[JOB], 1, 0, 1) == REFUSED:
@@ -192,6 +197,26 @@ def may_write(table, known, given):
 
 
 @kernel
+def are_real(table, numbers, count):
+    """True where all numbers are exactly `float`."""
+    for i in range(count):
+        if pointer_to(numbers[i] + TYPE, np.int64)[0] != table[REAL]:
+            return False
+    return True
+
+
+@kernel
+def take_numbers(known, numbers, count):
+    """Copy the numbers to where the program reads them."""
+    for i in range(count):
+        value = pointer_to(numbers[i] + REAL_VALUE, np.float64)[0]
+        if known[WHOLE] != 0:
+            pointer_to(known[NUMBERS_AT] + 8 * i, np.int64)[0] = int(value)
+        else:
+            pointer_to(known[NUMBERS_AT] + 8 * i, np.float64)[0] = value
+
+
+@kernel
 def make(table, known):
     """Allocate the new results; how many there are: too few where there is no memory."""
     where = known[MAKES]
@@ -237,7 +262,7 @@ def result(table, known, given):
     if kind == OBJECT:
         extra = owned(table, known[EXTRA])
     elif kind == FLOAT:
-        extra = call_address(table[NEW_FLOAT], pointer_to(known[EXTRA], np.float64)[0])
+        extra = call_address(table[NEW_REAL], pointer_to(known[EXTRA], np.float64)[0])
     count = makes + (1 if out != 0 else 0) + (1 if kind != NO_EXTRA else 0)
     if count == 0:
         return owned(table, table[TRUE])

@@ -24,14 +24,16 @@ import operator
 import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp._arena import address_of, addresses_of
-from fastbp.ops import _short
 from fastbp.ops._plans import Plan
 from fastbp.ops._short import Short
+
+if TYPE_CHECKING:
+    from fastbp.ops._lessons import Entries
 
 # Calls of one thread that are remembered; beyond that it starts afresh.
 _MOST = 128
@@ -113,11 +115,13 @@ class Known:
 class _Calls(threading.local):
     def __init__(self) -> None:
         self.known: dict[Hashable, Known] = {}
-        self.entries = _short.Entries()
+        # Those that built-in functions make.
+        self.entries: Entries | None = None
 
     def clear(self) -> None:
         self.known.clear()
-        self.entries.clear()
+        if self.entries is not None:
+            self.entries.clear()
 
 
 _local = _Calls()
@@ -167,8 +171,14 @@ def _teach(known: Known, seconds: float, short: Short, arguments: tuple[Any, ...
     if known.plan.is_parallel and not known.alone:
         known.alone = is_short
         return
-    if is_short and len(_local.entries) < _MOST:
-        _short.learn(short, arguments, known, _local.entries, inputs, out)
+    if is_short:
+        from fastbp.ops import _lessons  # few processes call operations again and again
+
+        if _local.entries is None:
+            _local.entries = _lessons.Entries()
+        if len(_local.entries) >= _MOST:
+            _local.clear()
+        _lessons.learn(short, arguments, known, _local.entries, inputs, out)
     known.lessons += is_short or known.alone
     known.alone = known.alone and (is_short or known.lessons < _MOST_LESSONS)
 

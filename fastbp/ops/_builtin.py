@@ -57,7 +57,9 @@ def is_possible() -> bool:
     probes: list[np.ndarray] = [
         np.zeros(3), np.zeros((), np.float32), frozen, base[::-2, 1:, ::3], base.T,
         np.zeros(4, np.int64), np.zeros(4, ">f4")]
-    return all(map(_lies_as_expected, probes)) and _makes_arrays()
+    number = 1.5
+    return (ctypes.c_double.from_address(id(number) + calls.REAL_VALUE).value == number
+            and all(map(_lies_as_expected, probes)) and _makes_arrays())
 
 
 def _lies_as_expected(array: np.ndarray) -> bool:
@@ -112,22 +114,26 @@ def table() -> np.ndarray:
     """The words that all functions share (kernels/calls.py)."""
     made: np.ndarray = _keep(allocate(calls.TABLE_WORDS, np.int64))
     words, api = flat_view(made), ctypes.pythonapi
-    for place, thing in ((calls.NDARRAY, np.ndarray), (calls.NONE, None), (calls.TRUE, True)):
+    for place, thing in ((calls.NDARRAY, np.ndarray), (calls.REAL, float), (calls.NONE, None),
+                         (calls.TRUE, True)):
         words[place] = id(_keep(thing))
     for place, name in ((calls.THREAD, "PyThreadState_Get"), (calls.INCREF, "Py_IncRef"),
                         (calls.DECREF, "Py_DecRef"), (calls.NEW_TUPLE, "PyTuple_New"),
                         (calls.SET_ITEM, "PyTuple_SetItem"),
-                        (calls.NEW_FLOAT, "PyFloat_FromDouble")):
+                        (calls.NEW_REAL, "PyFloat_FromDouble")):
         words[place] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value
     words[calls.NEW_ARRAY] = _array_api()[NEW_FROM_DESCRIPTOR]
     return made
 
 
-def new_function(name: str) -> tuple[Callable[..., Any], int]:
-    """(A function for one operation, the address that stands for it in descriptions)."""
+def new_function(name: str, numbers: int) -> tuple[Callable[..., Any], int]:
+    """(A function for one operation, the address that stands for it in descriptions).
+
+    numbers: how many of its last arguments are float of any value.
+    """
     code = native(np.dtype(np.int64))
     _keep(_native._engines)  # else the code would go with the modules
-    own = _keep(np.array([address_of(table())]))
+    own = _keep(np.array([address_of(table()), numbers]))
     definition = _MethodDef(name.encode(), ctypes.cast(code, ctypes.c_void_p),  # type: ignore[arg-type]
                             METH_FASTCALL, None)
     make = ctypes.pythonapi.PyCFunction_NewEx
