@@ -11,11 +11,6 @@ from fastbp import ops
 from fastbp._errors import ArgumentError, DataError, FastbpError, ShapeError
 from fastbp.ops import _again, _builtin, _lessons
 
-# All but those that have no short way.
-SHORT = [op for op in OPERATIONS
-         if not op.name.startswith(("spatial_batchnorm", "groupnorm"))]  # fmt: skip
-
-
 
 @pytest.fixture(autouse=True, params=["built-in", "python"])
 def way(request, monkeypatch):
@@ -57,7 +52,7 @@ def runs(monkeypatch):
     return counted
 
 
-@pytest.mark.parametrize("op", SHORT, ids=lambda op: op.name)
+@pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.name)
 def test_a_repeated_call_gives_the_same_bits(op, runs, way):
     args = op.make(np.random.Generator(np.random.PCG64(5)), (6, 5, 4), np.float32)
     if not all(v.size for v in args.values() if isinstance(v, np.ndarray)):

@@ -75,8 +75,6 @@ def out_of(kind, args, shape, dtype):
     return CHANGES[kind](np.zeros(shape, dtype))
 
 
-# They have no short way.
-IN_PYTHON = ("spatial_batchnorm", "groupnorm")
 OUTS = ("none", "read-only", "unaligned", "strided", "columns", "subclass", "other dtype",
         "fewer rows", "over an argument", "the argument")
 
@@ -126,5 +124,4 @@ def test_any_call_is_as_the_long_way_has_it(op, monkeypatch):
         for _ in range(3):
             for changes, wanted in zip(made + pairs + outs, expected, strict=True):
                 assert outcome(op, arguments(changes), changes) == wanted, changes
-    if not op.name.startswith(IN_PYTHON):
-        assert _lessons.hits() >= before + 10
+    assert _lessons.hits() >= before + 10
