@@ -18,6 +18,7 @@ def way(request, monkeypatch):
     if request.param == "built-in" and not _builtin.is_possible():
         pytest.skip("there are no built-in functions here")
     _again.forget()
+    monkeypatch.setattr(_again, "_FROM", 0)
     monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf if request.param == "built-in" else -1)
     yield request.param
     _again.forget()
@@ -261,3 +262,13 @@ def test_calls_are_bounded():
     for size in range(1, 2 * _again._MOST):
         ops.relu_forward(np.ones(size, np.float32))
         assert len(_again._local.known) <= _again._MOST
+
+
+def test_few_calls_load_nothing(runs, monkeypatch):
+    """Loading built-in functions takes as long as thousands of calls gain."""
+    monkeypatch.setattr(_again, "_FROM", 20)
+    monkeypatch.setattr(_again._local, "repeated", 0)
+    x = np.ones((3, 4))
+    for _ in range(20):
+        ops.relu_forward(x)
+    assert (runs.python, runs.hits) == (19, 0)

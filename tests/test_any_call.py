@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(not _builtin.is_possible(),
 def _learn_every_call(monkeypatch):
     _again.forget()
     monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf)
+    monkeypatch.setattr(_again, "_FROM", 0)
     yield
     _again.forget()
 

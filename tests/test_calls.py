@@ -25,6 +25,7 @@ pytestmark = pytest.mark.skipif(not _builtin.is_possible(),
 def _learn_every_call(monkeypatch):
     _again.forget()
     monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf)
+    monkeypatch.setattr(_again, "_FROM", 0)
     yield
     _again.forget()
 
@@ -244,7 +245,7 @@ def test_a_call_while_the_interpreter_ends():
 import numpy as np
 from fastbp import ops
 from fastbp.ops import _again
-_again._HOLD_SECONDS = 1e9
+_again._HOLD_SECONDS, _again._FROM = 1e9, 0
 class Last:
     def __init__(self):
         self.a, self.call = np.ones((4, 4)), ops.matmul

@@ -15,6 +15,15 @@ A call is remembered where its plan has worked on the very arrays of the call, w
 any. A repeated one is refused, and takes the long way with its errors, where memory that is written
 is read-only or overlaps what is read, where an address is not aligned, where a label is no class,
 and where a plan's workspace has moved.
+
+Of a thread that repeats many calls the shorter ones are made by built-in functions, which ask the
+same in a tenth of the time (`_short.py`, docs/design/012-calls.md):
+
+    done = _short.call(...)                             # before all else, with all arguments
+    if done is not None:
+        return done
+    ...
+    done = again(key, inputs, out, short=_short, arguments=(...))
 """
 
 from __future__ import annotations
@@ -40,6 +49,9 @@ _MOST = 128
 # A built-in function holds the interpreter's lock all the time, so it makes short calls only; of
 # those whose work threads can share, calls that take half of it on one thread.
 _HOLD_SECONDS = 20e-6
+# Repeated calls of a thread from which on it has them: loading them takes 10 ms, and a call without
+# them 3 us more.
+_FROM = 500
 # Built-in functions tell settings by the very objects: 0.1 that is computed anew is another one.
 _MOST_LESSONS = 4
 
@@ -117,6 +129,7 @@ class _Calls(threading.local):
         self.known: dict[Hashable, Known] = {}
         # Those that built-in functions make.
         self.entries: Entries | None = None
+        self.repeated = 0
 
     def clear(self) -> None:
         self.known.clear()
@@ -157,6 +170,9 @@ def again(key: Hashable, inputs: Inputs, out: np.ndarray | None = None, *,
     known = recall(key)
     if known is None or short is None or known.lessons == _MOST_LESSONS:
         return None if known is None else known.run(inputs, out)
+    _local.repeated += 1
+    if _local.repeated < _FROM:
+        return known.run(inputs, out)
     start = time.perf_counter()
     done = known.run(inputs, out)
     if done is not None:
