@@ -224,6 +224,17 @@ def test_memory_that_has_moved():
             assert np.array_equal(ops.matmul(a.T[::-2], b.T), expected)
 
 
+def test_what_is_written_may_lie_where_the_last_result_was():
+    """Memory is used again and again: it must not be taken for the call's own new arrays."""
+    x, ones, zeros = np.arange(20.0).reshape(4, 5), np.ones(5), np.zeros(5)
+    before = _lessons.hits()
+    for _ in range(22):
+        mean, var = np.zeros((2, 5))
+        out = np.empty((4, 5))
+        ops.batchnorm_forward(x, ones, zeros, mean, var, momentum=0.0, out=out)
+    assert _lessons.hits() == before + 20
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_goes_on():

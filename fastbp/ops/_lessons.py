@@ -156,8 +156,10 @@ def _entry(head: list[int], words: list[int], known: Known, places: list[int],
         whole += [cell, places[number], offset]
     whole[calls.WRITES], whole[calls.WRITE_COUNT] = len(whole), len(known.written)
     for number, low, high, others in known.written:
-        whole += [places[number], low, high, len(others)]
-        for other, other_low, other_high in others:
+        # New arrays lie apart from all others; where, is not known when this is looked at.
+        given = [span for span in others if places[span[0]] < calls.MOST_ARGUMENTS]
+        whole += [places[number], low, high, len(given)]
+        for other, other_low, other_high in given:
             whole += [places[other], other_low, other_high]
     whole[calls.MAKES], whole[calls.MAKE_COUNT] = len(whole), len(known.made)
     shapes = []
