@@ -79,7 +79,8 @@ def _plain(function: Callable, like: Any, *words: int) -> int:
 
 
 def _compile(function: Callable, words: int, dtype: np.dtype, name: str) -> bytes:
-    if sys.stderr.isatty() if _announces is None else _announces:
+    takes_long = function.__name__.startswith("work")
+    if takes_long and (sys.stderr.isatty() if _announces is None else _announces):
         what = "kernels" if "images" not in name else "kernels for images"
         sys.stderr.write(f"fastbp: compiling {what} for this CPU, once, about 15 to 30 s ...\n")
         sys.stderr.flush()

@@ -114,8 +114,18 @@ class Memory:
         self._block = undefined(0, np.uint8)
         self._used = 0
         self._large: list[np.ndarray] = []
-        # How often the memory of workspaces has moved.
-        self.generation = 0
+        self._moves = np.zeros(1, np.int64)
+        self._moves_word = flat_view(self._moves)
+
+    @property
+    def generation(self) -> int:
+        """How often the memory of workspaces has moved."""
+        return self._moves_word[0]
+
+    @property
+    def generation_word(self) -> int:
+        """Address of the word, an int64, that holds `generation`."""
+        return address_of(self._moves)
 
     def take(self, size: int) -> int:
         """Address of `size` bytes, of undefined content, until `reset`."""
@@ -128,7 +138,7 @@ class Memory:
             more = min(2 * len(self._block), KEPT_BYTES)
             self._block = undefined(max(more, size, 1 << 16), np.uint8)
             self._used = 0
-            self.generation += 1
+            self._moves_word[0] += 1
         self._used += size
         return address_of(self._block) + self._used - size
 
@@ -136,11 +146,11 @@ class Memory:
         """Forget all that was taken."""
         if self._large:
             self._large.clear()
-            self.generation += 1
+            self._moves_word[0] += 1
         self._used = 0
         if len(self._block) > KEPT_BYTES:
             self._block = undefined(0, np.uint8)
-            self.generation += 1
+            self._moves_word[0] += 1
 
     def blocks(self) -> list[np.ndarray]:
         """All memory there is, for bounds checks."""
@@ -360,6 +370,12 @@ class Program:
         """What `require_labels` was told."""
         job = self._job_words
         return job[LABELS], job[LABEL_COUNT], job[CLASSES]
+
+    @property
+    def native(self) -> tuple[int, int]:
+        """Addresses of the compiled function that runs it, and of its JOB_WORDS."""
+        self.tables()
+        return _pool.address_of_door(self._kind), self._job_address
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """(instruction table, scalar table), as the executor takes them; no more can be emitted."""

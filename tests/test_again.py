@@ -1,6 +1,7 @@
 """The short way through a repeated call gives the bits and the errors of the long way."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -8,46 +9,66 @@ from operations import OPERATIONS, bits, copies
 
 from fastbp import ops
 from fastbp._errors import ArgumentError, DataError, FastbpError, ShapeError
-from fastbp.ops import _again
-
-# All but those that have no short way.
-SHORT = [op for op in OPERATIONS
-         if not op.name.startswith(("spatial_batchnorm", "groupnorm"))]  # fmt: skip
+from fastbp.ops import _again, _builtin, _lessons
 
 
-@pytest.fixture(autouse=True)
-def _begin_afresh():
+@pytest.fixture(autouse=True, params=["built-in", "python"])
+def way(request, monkeypatch):
+    """Both short ways: built-in functions that learn every call, or none."""
+    if request.param == "built-in" and not _builtin.is_possible():
+        pytest.skip("there are no built-in functions here")
     _again.forget()
+    monkeypatch.setattr(_again, "_FROM", 0)
+    monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf if request.param == "built-in" else -1)
+    yield request.param
+    _again.forget()
+
+
+class Runs:
+    """How calls went: the short way to the end (`made`), the built-in one (`hits`), or not."""
+
+    def __init__(self):
+        self.python, self.refused, self._before = 0, 0, _lessons.hits()
+
+    @property
+    def hits(self):
+        return _lessons.hits() - self._before
+
+    @property
+    def made(self):
+        return self.python + self.hits
 
 
 @pytest.fixture
 def runs(monkeypatch):
-    """How many calls have gone the short way to the end."""
-    counted = []
+    counted = Runs()
 
     def run(self, inputs, out, plain=_again.Known.run):
         done = plain(self, inputs, out)
-        counted.append(done is not None)
+        counted.python += done is not None
+        counted.refused += done is None
         return done
 
     monkeypatch.setattr(_again.Known, "run", run)
     return counted
 
 
-@pytest.mark.parametrize("op", SHORT, ids=lambda op: op.name)
-def test_a_repeated_call_gives_the_same_bits(op, runs):
+@pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.name)
+def test_a_repeated_call_gives_the_same_bits(op, runs, way):
     args = op.make(np.random.Generator(np.random.PCG64(5)), (6, 5, 4), np.float32)
     if not all(v.size for v in args.values() if isinstance(v, np.ndarray)):
         pytest.skip("nothing to compute")
     first = bits(op.run(**copies(args)))
-    assert not any(runs)
-    op.run(**copies(args))
-    short = runs.count(True)
-    again = copies(args)
-    assert bits(op.run(**again)) == first
-    assert runs.count(True) > short
-    for name in set(args) - set(op.changed):
-        assert np.array_equal(again[name], args[name])
+    assert runs.made == 0
+    assert bits(op.run(**copies(args))) == first
+    for number in range(3):  # the third is on one thread
+        before, hits = runs.made, runs.hits
+        again = copies(args)
+        assert bits(op.run(**again)) == first
+        assert runs.made > before
+        assert number < 2 or (runs.hits > hits) == (way == "built-in")
+        for name in set(args) - set(op.changed):
+            assert np.array_equal(again[name], args[name])
 
 
 def affine():
@@ -59,7 +80,7 @@ def affine():
 def test_other_arrays_of_the_same_kind(runs):
     x, w, b, y = affine()
     assert np.array_equal(ops.affine_forward(x + 1, w, b), ops.affine_forward((x + 1).copy(), w, b))
-    assert runs == [True, True]
+    assert runs.made == 2
     assert np.array_equal(ops.affine_forward(x, w, b), y)
 
 
@@ -109,10 +130,10 @@ def test_settings_are_part_of_what_is_remembered(runs):
 def test_out_is_checked_each_time(runs):
     x, w, b, y = affine()
     out = np.empty_like(y)
-    for _ in range(3):
+    for _ in range(4):
         assert ops.affine_forward(x, w, b, out=out) is out
         assert np.array_equal(out, y)
-    assert any(runs)
+    assert runs.made == 3
     out.flags.writeable = False
     with pytest.raises(ArgumentError, match="out is read-only"):
         ops.affine_forward(x, w, b, out=out)
@@ -131,7 +152,7 @@ def test_elementwise_work_may_lie_over_its_input(runs):
         here = x.copy()
         assert ops.relu_forward(here, out=here) is here
         assert np.array_equal(here, expected)
-    assert runs.count(True) == 2
+    assert runs.made == 2
     memory = np.zeros(41, np.float32)
     memory[:40] = x
     assert np.array_equal(ops.relu_forward(memory[:40], out=memory[1:]), expected)
@@ -142,15 +163,19 @@ def test_memory_that_is_not_aligned(runs):
     memory = np.zeros(x.nbytes + 1, np.uint8)
     shifted = memory[1:].view(np.float32).reshape(6, 5)
     shifted[...] = x
-    assert np.array_equal(ops.affine_forward(shifted, w, b), y)
-    assert runs == [False]
+    for count in (0, 1, 2):
+        assert runs.made == count
+        assert np.array_equal(ops.affine_forward(shifted, w, b), y)
+        assert runs.made == count
+        assert np.array_equal(ops.affine_forward(x, w, b), y)
+    assert runs.refused == 3
 
 
 def test_what_is_changed_must_be_writeable_and_apart(runs):
     w, g = np.ones(20, np.float32), np.full(20, 0.5, np.float32)
     for _ in range(3):
         ops.sgd_step(w, g, lr=0.5)
-    assert runs == [True, True]
+    assert runs.made == 2
     assert np.all(w == 0.25)
     ops.sgd_step(w, w, lr=0.5)  # the gradient is copied
     assert np.all(w == 0.125)
@@ -213,9 +238,9 @@ def test_gamma_is_saved_as_it_was():
 
 def test_a_label_that_is_no_class(runs):
     x, labels = np.zeros((4, 3), np.float32), np.array([0, 1, 2, 0])
-    for _ in range(2):
+    for _ in range(3):
         loss, gradient = ops.hinge(x, labels)
-    assert runs == [True]
+    assert runs.made == 2
     labels[2] = 3
     with pytest.raises(DataError, match=r"target\[2\] is 3"):
         ops.hinge(x, labels)
@@ -237,3 +262,13 @@ def test_calls_are_bounded():
     for size in range(1, 2 * _again._MOST):
         ops.relu_forward(np.ones(size, np.float32))
         assert len(_again._local.known) <= _again._MOST
+
+
+def test_few_calls_load_nothing(runs, monkeypatch):
+    """Loading built-in functions takes as long as thousands of calls gain."""
+    monkeypatch.setattr(_again, "_FROM", 20)
+    monkeypatch.setattr(_again._local, "repeated", 0)
+    x = np.ones((3, 4))
+    for _ in range(20):
+        ops.relu_forward(x)
+    assert (runs.python, runs.hits) == (19, 0)

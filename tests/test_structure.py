@@ -62,7 +62,7 @@ TWINS = {
     "adamw_step": "adam",
 }
 # Control, and the sum of what the tasks of other kernels leave; files named _... serve the others.
-NO_ARITHMETIC = {"program", "reduce", "tasks"}
+NO_ARITHMETIC = {"calls", "program", "reduce", "tasks"}
 KERNEL_TWINS = {
     "activations": "ACTIVATIONS",
     "affine": "affine_forward",

@@ -13,6 +13,7 @@ from fastbp._simd.atomic import (
 )
 from fastbp._simd.bits import bits_of, counter, float_of_bits, to_float, to_integer
 from fastbp._simd.control import flush_subnormals, restore_subnormals
+from fastbp._simd.foreign import call_address
 from fastbp._simd.guard import OutOfBoundsError, guarded
 from fastbp._simd.machine import Machine, machine
 from fastbp._simd.pointer import (
@@ -44,7 +45,7 @@ from fastbp._simd.vector import (
 
 __all__ = [
     "Machine", "OutOfBoundsError", "Pointer", "absolute", "any_lane", "at", "bits_of",
-    "compare_exchange", "counter", "data_pointer", "fetch_add", "float_of_bits",
+    "call_address", "compare_exchange", "counter", "data_pointer", "fetch_add", "float_of_bits",
     "flush_subnormals", "fma", "guarded", "lane_max", "lane_sum", "lanes", "load", "load_acquire",
     "load_as", "machine", "maximum", "minimum", "pause", "pointer", "pointer_to",
     "restore_subnormals", "scalar", "select", "splat", "sqrt", "store", "ticks", "tile_product",

@@ -15,6 +15,15 @@ A call is remembered where its plan has worked on the very arrays of the call, w
 any. A repeated one is refused, and takes the long way with its errors, where memory that is written
 is read-only or overlaps what is read, where an address is not aligned, where a label is no class,
 and where a plan's workspace has moved.
+
+Of a thread that repeats many calls the shorter ones are made by built-in functions, which ask the
+same in a tenth of the time (`_short.py`, docs/design/012-calls.md):
+
+    done = _short.call(...)                             # before all else, with all arguments
+    if done is not None:
+        return done
+    ...
+    done = again(key, inputs, out, short=_short, arguments=(...))
 """
 
 from __future__ import annotations
@@ -22,16 +31,29 @@ from __future__ import annotations
 import contextlib
 import operator
 import threading
+import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastbp._arena import address_of, addresses_of
 from fastbp.ops._plans import Plan
+from fastbp.ops._short import Short
+
+if TYPE_CHECKING:
+    from fastbp.ops._lessons import Entries
 
 # Calls of one thread that are remembered; beyond that it starts afresh.
 _MOST = 128
+# A built-in function holds the interpreter's lock all the time, so it makes short calls only; of
+# those whose work threads can share, calls that take half of it on one thread.
+_HOLD_SECONDS = 20e-6
+# Repeated calls of a thread from which on it has them: loading them takes 10 ms, and a call without
+# them 3 us more.
+_FROM = 500
+# Built-in functions tell settings by the very objects: 0.1 that is computed anew is another one.
+_MOST_LESSONS = 4
 
 Inputs = tuple[np.ndarray, ...]
 Link = tuple[int, int]
@@ -45,11 +67,14 @@ _empty = np.empty
 class Known:
     """A call that was made in place: its plan, and what is left to do for another like it."""
 
-    __slots__ = ("cells", "elementwise", "labels", "made", "plan", "unaligned", "written")
+    __slots__ = ("alone", "cells", "elementwise", "labels", "lessons", "made", "plan", "unaligned",
+                 "written")
 
     def __init__(self, plan: Plan, arrays: Inputs, links: Sequence[Link], made: slice,
                  written: Sequence[int], elementwise: bool) -> None:
         self.plan, self.elementwise = plan, elementwise
+        # To be run on one thread; how often it has been a lesson.
+        self.alone, self.lessons = False, 0
         self.made = [(array.shape, array.dtype) for array in arrays[made]]
         self.unaligned = arrays[0].itemsize - 1
         # (word of the program, number of the array, offset from its address)
@@ -77,8 +102,8 @@ class Known:
         if bits & self.unaligned:
             return None
         if self.labels is None:
-            plan.go()
-        elif addresses[self.labels] & 7 or not plan.go(addresses[self.labels]):
+            plan.go(alone=self.alone)
+        elif addresses[self.labels] & 7 or not plan.go(addresses[self.labels], alone=self.alone):
             return None
         return results
 
@@ -102,6 +127,14 @@ class Known:
 class _Calls(threading.local):
     def __init__(self) -> None:
         self.known: dict[Hashable, Known] = {}
+        # Those that built-in functions make.
+        self.entries: Entries | None = None
+        self.repeated = 0
+
+    def clear(self) -> None:
+        self.known.clear()
+        if self.entries is not None:
+            self.entries.clear()
 
 
 _local = _Calls()
@@ -127,11 +160,43 @@ def recall(key: Hashable) -> Known | None:
         return None
 
 
-def again(key: Hashable, inputs: Inputs, out: np.ndarray | None = None
-          ) -> list[np.ndarray] | None:
-    """The results of a call, `out` or new arrays, where one like it was remembered; else None."""
+def again(key: Hashable, inputs: Inputs, out: np.ndarray | None = None, *,
+          short: Short | None = None, arguments: tuple[Any, ...] = ()) -> list[np.ndarray] | None:
+    """The results of a call, `out` or new arrays, where one like it was remembered; else None.
+
+    short: what did not know `short.call(*arguments)`, and learns it. Of `arguments` those that are
+    arrays are `inputs`, in their order, and last `out`; all others are settings.
+    """
     known = recall(key)
-    return None if known is None else known.run(inputs, out)
+    if known is None or short is None or known.lessons == _MOST_LESSONS:
+        return None if known is None else known.run(inputs, out)
+    _local.repeated += 1
+    if _local.repeated < _FROM:
+        return known.run(inputs, out)
+    start = time.perf_counter()
+    done = known.run(inputs, out)
+    if done is not None:
+        _teach(known, time.perf_counter() - start, short, arguments, inputs, out)
+    return done
+
+
+def _teach(known: Known, seconds: float, short: Short, arguments: tuple[Any, ...], inputs: Inputs,
+           out: np.ndarray | None) -> None:
+    """Let `short` learn a call that has taken so long; first let it be made on one thread."""
+    is_short = seconds < (_HOLD_SECONDS / 2 if known.alone else _HOLD_SECONDS)
+    if known.plan.is_parallel and not known.alone:
+        known.alone = is_short
+        return
+    if is_short:
+        from fastbp.ops import _lessons  # few processes call operations again and again
+
+        if _local.entries is None:
+            _local.entries = _lessons.Entries()
+        if len(_local.entries) >= _MOST:
+            _local.clear()
+        _lessons.learn(short, arguments, known, _local.entries, inputs, out)
+    known.lessons += is_short or known.alone
+    known.alone = known.alone and (is_short or known.lessons < _MOST_LESSONS)
 
 
 def remember(key: Hashable, inputs: Inputs, plan: Plan, results: Sequence[np.ndarray], *,
@@ -155,14 +220,14 @@ def remember(key: Hashable, inputs: Inputs, plan: Plan, results: Sequence[np.nda
     made = slice(0 if out is None else 1, count)
     written = [*range(made.start), *(count + number for number in changed)]
     if len(_local.known) >= _MOST:
-        _local.known.clear()
+        _local.clear()
     with contextlib.suppress(TypeError):  # a setting without a hash
         _local.known[key] = Known(plan, arrays, where, made, written, elementwise)
 
 
 def forget() -> None:
     """Let all calls of this thread take the long way again, once."""
-    _local.known.clear()
+    _local.clear()
 
 
 def _span(array: np.ndarray) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp._arena import ALIGNMENT
+from fastbp._arena import ALIGNMENT, address_of
 from fastbp._program import Operand, Program, local_memory
 from fastbp.emit.reduce import STREAM_BYTES
 
@@ -89,6 +89,19 @@ class Plan:
         """True where the plan's workspace is no more."""
         return self._memory.generation != self._generation
 
+    @property
+    def is_parallel(self) -> bool:
+        """True where threads can share its tasks."""
+        return self._program.is_parallel
+
+    @property
+    def native(self) -> tuple[int, int, int, int, int]:
+        """All that compiled code needs: addresses of the function that runs it, of the job, of
+        `words`, of the word that tells `stale`; and what that holds while the plan is not.
+        """
+        return (*self._program.native, address_of(self._program.tables()[0]),
+                self._memory.generation_word, self._generation)
+
     def run(self, *addresses: int) -> bool:
         """Run it over arrays at these addresses, in the order of their places.
 
@@ -99,11 +112,14 @@ class Plan:
             words[cell] = addresses[number] + offset
         return self.go(0 if self.labels is None else addresses[self.labels])
 
-    def go(self, labels: int = 0) -> bool:
-        """`run` where `words` are set; labels: where those lie that it requires."""
+    def go(self, labels: int = 0, *, alone: bool = False) -> bool:
+        """`run` where `words` are set; labels: where those lie that it requires.
+
+        alone: on this thread only.
+        """
         if labels:
             self._program.require_labels(labels, self._count, self._classes)
-        return self._program.run()
+        return self._program.run(parallel=not alone)
 
 
 class _Plans(threading.local):

@@ -24,6 +24,10 @@ from fastbp.ops._norm import (
     shaped,
 )
 from fastbp.ops._plans import run_over
+from fastbp.ops._short import Short
+
+_PLACES = ("gamma", "beta", "mean", "rstd", "running_mean", "running_var")
+_forward = Short("batchnorm_forward")
 
 
 def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
@@ -45,13 +49,16 @@ def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | 
     Raises:
         ShapeError, DTypeError, ArgumentError: for what does not fit; nothing has been changed then.
     """
-    given = (x, gamma, beta)
-    if running_mean is not None or running_var is not None:
-        given = (x, gamma, beta, running_mean, running_var)  # type: ignore[assignment]
+    done = _forward.call(x, gamma, beta, running_mean, running_var, momentum, eps, training, out)
+    if done is not None:
+        return done[0], saved_of("batchnorm", x, done[1], gamma, training)
+    has_running = running_mean is not None or running_var is not None
+    given = (x, gamma, beta, *((running_mean, running_var) if has_running else ()))
     key = key_of((batchnorm_forward, momentum, eps, training), given, out)
-    known = again(key, given, out)
-    if known is not None:
-        return known[0], saved_of("batchnorm", x, known[1], gamma, training)
+    done = again(key, given, out, short=_forward, arguments=(
+        x, gamma, beta, running_mean, running_var, momentum, eps, training, out))
+    if done is not None:
+        return done[0], saved_of("batchnorm", x, done[1], gamma, training)
     rows, shape, scale, shift = inputs(x, gamma, beta, eps)
     if not 0 <= momentum <= 1:
         raise ArgumentError(f"momentum={momentum!r}", "a number from 0 to 1",
@@ -66,8 +73,7 @@ def batchnorm_forward(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | 
     moments, row = address_of(statistics), statistics.strides[0]
 
     def build(program: Program, y: Operand, x: Operand, *addresses: int) -> None:
-        names = ("gamma", "beta", "mean", "rstd", "running_mean", "running_var")
-        emit_batchnorm_forward(program, y, x, **dict(zip(names, addresses, strict=True)),
+        emit_batchnorm_forward(program, y, x, **dict(zip(_PLACES, addresses, strict=True)),
                                momentum=momentum, eps=eps, training=training)
 
     plan = run_over((operand(target), operand(rows), address_of(scale), address_of(shift), moments,

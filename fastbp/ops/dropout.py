@@ -10,9 +10,14 @@ from fastbp._arena import address_of
 from fastbp._errors import ArgumentError, ShapeError
 from fastbp._program import Operand, Program
 from fastbp.emit.dropout import emit_dropout_backward, emit_dropout_forward
-from fastbp.ops._again import key_of, recall, remember
+from fastbp.ops._again import again, key_of, recall, remember
 from fastbp.ops._check import as_matrix, output, target_of
 from fastbp.ops._plans import place, plan_for
+from fastbp.ops._short import Short
+
+# Below it a float tells all whole numbers apart.
+_WHOLE = 1 << 53
+_short = Short("dropout", numbers=1, whole=True)
 
 
 class DropoutMask(NamedTuple):
@@ -47,11 +52,17 @@ def dropout_backward(dy: Any, saved: DropoutMask, *, out: np.ndarray | None = No
 
 def _apply(emitter: Any, name: str, x: Any, mask: DropoutMask, out: np.ndarray | None
            ) -> np.ndarray:
+    short, arguments = None, (emitter, mask.rate, mask.seed, x, out)
+    if abs(mask.step) < _WHOLE:
+        short, arguments = _short, (*arguments, float(mask.step))  # type: ignore[assignment]
+        result = _short.call(*arguments)
+        if result is not None:
+            return result
     key = key_of((_apply, mask.rate, mask.seed), (x,), out)
     known = recall(key)
     if known is not None:
         known.plan.kept[0] = mask.step
-        done = known.run((x,), out)
+        done = again(key, (x,), out, short=short, arguments=arguments)
         if done is not None:
             return done[0]
     matrix, shape = as_matrix(name, x)

@@ -23,6 +23,9 @@ from fastbp.ops._norm import (
     shaped,
 )
 from fastbp.ops._plans import run_over
+from fastbp.ops._short import Short
+
+_forward = Short("layernorm_forward")
 
 
 def layernorm_forward(x: Any, gamma: Any, beta: Any, *, eps: float = 1e-5,
@@ -36,8 +39,12 @@ def layernorm_forward(x: Any, gamma: Any, beta: Any, *, eps: float = 1e-5,
     Returns:
         y of x's shape, and `saved` for `layernorm_backward`, which keeps a reference to x.
     """
+    done = _forward.call(x, gamma, beta, eps, out)
+    if done is not None:
+        return done[0], saved_of("layernorm", x, done[1], gamma)
     key = key_of((layernorm_forward, eps), (x, gamma, beta), out)
-    known = again(key, (x, gamma, beta), out)
+    known = again(key, (x, gamma, beta), out, short=_forward,
+                  arguments=(x, gamma, beta, eps, out))
     if known is not None:
         return known[0], saved_of("layernorm", x, known[1], gamma)
     rows, shape, scale, shift = inputs(x, gamma, beta, eps)

@@ -8,20 +8,11 @@ import numpy as np
 
 from fastbp import ops
 from fastbp._errors import ShapeError
-from fastbp.compat.cs231n._arrays import (
-    SMALL_ARRAY,
-    SMALL_PRODUCT,
-    floats,
-    named,
-    product,
-    rows_of,
-    same_shape,
-)
+from fastbp.compat.cs231n._arrays import floats, named, rows_of, same_shape
 
 AffineCache = tuple[Any, Any, Any]
 
-# np.maximum reads and writes once, as the kernel does: more of them are needed to win.
-_SMALL_MAXIMUM = 200_000
+_REAL = np.dtype(np.float64), np.dtype(np.float32)
 
 
 @named()
@@ -37,10 +28,6 @@ def affine_forward(x: Any, w: Any, b: Any) -> tuple[np.ndarray, AffineCache]:
         ShapeError, DTypeError: for what does not fit.
     """
     rows, weights, bias = _operands(x, w, b)
-    if rows.size * weights.shape[1] < SMALL_PRODUCT:
-        out = rows @ weights
-        out += bias
-        return out, (x, w, b)
     return ops.affine_forward(rows, weights, bias), (x, w, b)
 
 
@@ -51,10 +38,7 @@ def affine_backward(dout: Any, cache: AffineCache) -> tuple[np.ndarray, np.ndarr
     upstream, data, weights = floats("dout x w", dout, x, w)
     rows = rows_of(data, weights.shape[0])
     same_shape("dout", upstream, (len(rows), weights.shape[1]))
-    if rows.size * weights.shape[1] < SMALL_PRODUCT:
-        dx, dw, db = upstream @ weights.T, rows.T @ upstream, upstream.sum(axis=0)
-    else:
-        dx, dw, db = ops.affine_backward(upstream, rows, weights)
+    dx, dw, db = ops.affine_backward(upstream, rows, weights)
     return dx.reshape(data.shape), dw, db
 
 
@@ -62,7 +46,7 @@ def affine_backward(dout: Any, cache: AffineCache) -> tuple[np.ndarray, np.ndarr
 def relu_forward(x: Any) -> tuple[np.ndarray, Any]:
     """out = max(x, 0) of x's shape and dtype; the cache is x."""
     values = np.asarray(x)
-    if values.dtype.kind != "f" or values.size < _SMALL_MAXIMUM:
+    if values.dtype not in _REAL or values.ndim == 0:
         return np.maximum(values, 0), x
     return ops.relu_forward(values), x
 
@@ -72,7 +56,7 @@ def relu_backward(dout: Any, cache: Any) -> np.ndarray:
     """dx = dout where x > 0, else 0; also at x = 0."""
     upstream, x = np.asarray(dout), np.asarray(cache)
     same_shape("dout", upstream, x.shape)
-    if upstream.size < SMALL_ARRAY or upstream.dtype != x.dtype or x.dtype.kind != "f":
+    if upstream.dtype != x.dtype or x.dtype not in _REAL or x.ndim == 0:
         return upstream * (x > 0)
     return ops.relu_backward(upstream, x)
 
@@ -85,12 +69,7 @@ def affine_relu_forward(x: Any, w: Any, b: Any) -> tuple[np.ndarray, tuple[Affin
     is positive where x w + b is.
     """
     rows, weights, bias = _operands(x, w, b)
-    if rows.size * weights.shape[1] < SMALL_PRODUCT:
-        out = rows @ weights
-        out += bias
-        np.maximum(out, 0, out=out)
-    else:
-        out = ops.affine_relu_forward(rows, weights, bias)
+    out = ops.affine_relu_forward(rows, weights, bias)
     return out, ((x, w, b), out)
 
 
@@ -102,11 +81,7 @@ def affine_relu_backward(dout: Any, cache: tuple[AffineCache, Any]
     upstream, data, weights, result = floats("dout x w out", dout, x, w, out)
     rows = rows_of(data, weights.shape[0])
     same_shape("dout", upstream, (len(rows), weights.shape[1]))
-    if rows.size * weights.shape[1] < SMALL_PRODUCT:
-        upstream = upstream * (result > 0)
-        dx, dw, db = upstream @ weights.T, rows.T @ upstream, upstream.sum(axis=0)
-    else:
-        dx, dw, db = ops.affine_relu_backward(upstream, rows, weights, result)
+    dx, dw, db = ops.affine_relu_backward(upstream, rows, weights, result)
     return dx.reshape(data.shape), dw, db
 
 
@@ -120,7 +95,7 @@ def parameter_gradients(dout: np.ndarray, cache: AffineCache, out: np.ndarray | 
     if out is not None:
         dout = relu_backward(dout, out)
     upstream, data = floats("dout x", dout, x)
-    return product(rows_of(data, len(w)).T, upstream), upstream.sum(axis=0)
+    return ops.matmul(rows_of(data, len(w)).T, upstream), upstream.sum(axis=0)
 
 
 def scores_of(x: Any, w: Any) -> np.ndarray:
@@ -129,7 +104,7 @@ def scores_of(x: Any, w: Any) -> np.ndarray:
     if rows.ndim != 2 or weights.ndim != 2 or rows.shape[1] != weights.shape[0]:
         raise ShapeError(f"X with shape {rows.shape}, W with shape {weights.shape}",
                          "X (N, D) and W (D, C)")
-    return product(rows, weights)
+    return ops.matmul(rows, weights)
 
 
 def _operands(x: Any, w: Any, b: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,10 +1,4 @@
-"""What the functions share: one dtype as NumPy would choose it, products, and named errors.
-
-Design. A call of `fastbp.ops` costs 2 to 6 microseconds more than one of NumPy's own, which for
-the arrays of a gradient check (a few hundred numbers) is most of the time. Work below
-`SMALL_PRODUCT` multiplications, or `SMALL_ARRAY` elements, is therefore left to NumPy. Products of
-more than 64^3 are not: OpenBLAS wakes its threads for them, which take the cores from fastbp's.
-"""
+"""What the functions share: one dtype as NumPy would choose it, and named errors."""
 
 from __future__ import annotations
 
@@ -15,14 +9,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from fastbp import ops
 from fastbp._errors import DTypeError, FastbpError, ShapeError
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-SMALL_PRODUCT = 262_144
-SMALL_ARRAY = 8192
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -85,13 +75,6 @@ def rows_of(x: np.ndarray, features: int) -> np.ndarray:
     if x.size != len(x) * features:
         raise ShapeError(f"x with shape {x.shape}", f"{features} numbers a sample")
     return x.reshape(len(x), features)
-
-
-def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b for matrices of one dtype."""
-    if a.size * b.shape[1] < SMALL_PRODUCT:
-        return a @ b
-    return ops.matmul(a, b)
 
 
 def same_shape(name: str, array: np.ndarray, wanted: tuple[int, ...]) -> None:

@@ -13,12 +13,11 @@ import numpy as np
 
 from fastbp import ops
 from fastbp._errors import ArgumentError, ShapeError
-from fastbp.compat.cs231n import _small_norm
 from fastbp.compat.cs231n._arrays import floats, named, same_shape
 
 Gradients = tuple[np.ndarray, np.ndarray, np.ndarray]
-# Two passes over x less than usual: up to here NumPy is as fast as one call.
-_SMALL_BATCH = 16_384
+# Numbers up to which NumPy's few operations take no longer than one call and its conditions.
+_SMALL_BATCH = 1024
 # What the forward pass of `fastbp.ops` saved, the shape of x, its dtype.
 Cache = tuple[Any, tuple[int, ...], np.dtype]
 
@@ -66,9 +65,6 @@ def layernorm_forward(x: Any, gamma: Any, beta: Any, ln_param: dict[str, Any]
     if rows.ndim != 2:
         raise ShapeError(f"x with shape {rows.shape}", "(N, D)")
     eps = ln_param.get("eps", 1e-5)
-    if _small_norm.suits(rows, scale, shift, eps):
-        out, few, _, _ = _small_norm.forward(rows, scale, shift, eps, axis=1)
-        return out, (few, rows.shape, rows.dtype)
     out, saved = ops.layernorm_forward(rows, scale, shift, eps=eps, **_reused(rows))
     return out, (saved, rows.shape, rows.dtype)
 
@@ -147,9 +143,6 @@ def _by_the_batch(x: np.ndarray, gamma: np.ndarray, beta: np.ndarray, eps: float
                   forward: Callable[..., tuple[np.ndarray, Any]]
                   ) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
     """(out, saved, mean, variance) with the statistics (D,) or (C,) of the batch."""
-    if _small_norm.suits(x, gamma, beta, eps):
-        out, saved, mean, var = _small_norm.forward(x, gamma, beta, eps, axis=0)
-        return out, saved, mean[0], var[0]
     # Momentum 0 leaves the batch's statistics: the running ones may have another dtype, and are
     # not to be changed in place.
     mean, var = np.zeros((2, x.shape[1]), x.dtype)
@@ -185,10 +178,7 @@ def _backward(dout: Any, cache: Cache | None, forward: str,
     (upstream,) = floats("dout", dout)
     same_shape("dout", upstream, shape)
     rows = upstream.astype(dtype, copy=False)
-    if isinstance(saved, _small_norm.Saved):
-        grads = _small_norm.backward(rows, saved)
-    else:
-        grads = backward(rows, saved, **_reused(rows))
+    grads = backward(rows, saved, **_reused(rows))
     if upstream.dtype == dtype:
         return grads
     wide = np.promote_types(upstream.dtype, dtype)

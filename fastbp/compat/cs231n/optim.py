@@ -17,7 +17,7 @@ __all__ = ["adam", "np", "rmsprop", "sgd", "sgd_momentum"]
 
 Config = dict[str, Any]
 # From so many numbers on a kernel is faster than NumPy, which reads and writes them so many times.
-_SMALL = {"sgd": 65_536, "sgd_momentum": 32_768, "rmsprop": 16_384, "adam": 8192}
+_SMALL = {"sgd": 16_384, "sgd_momentum": 16_384, "rmsprop": 512, "adam": 128}
 _REAL = (np.dtype(np.float32), np.dtype(np.float64))
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from fastbp import ops
 from fastbp.compat.cs231n._affine import scores_of
-from fastbp.compat.cs231n._arrays import floats, product
+from fastbp.compat.cs231n._arrays import floats
 from fastbp.compat.cs231n._edition import penalty_is_halved
 from fastbp.compat.cs231n.classifiers._parameters import penalty
 
@@ -21,5 +22,5 @@ def linear_loss(loss_of: Callable[[Any, Any], tuple[float, np.ndarray]], w: Any,
     """
     loss, dscores = loss_of(scores_of(x, w), y)
     rows, weights = floats("x w", x, w)
-    dw = product(rows.T, dscores)
+    dw = ops.matmul(rows.T, dscores)
     return loss + penalty({"W": weights}, {"W": dw}, reg if penalty_is_halved() else 2 * reg), dw
