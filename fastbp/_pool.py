@@ -22,7 +22,7 @@ from fastbp._placement import current_cpu, leave_cpu
 from fastbp.kernels import program
 
 work, work_with_images = Native(program.work), Native(program.work_with_images)
-# Threads that may take part in a program: each has scratch memory of its own (`_program.Memory`).
+# Threads that may take part in a program: each has scratch memory of its own (`_memory.Memory`).
 MOST_THREADS = 64
 # Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
 SPINS = 20_000

@@ -20,7 +20,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("_arena", "_simd"),
     ("_cache", "_compiler", "_native"),
     ("kernels",),
-    ("_pool", "_program", "emit", "ops"),
+    ("_memory", "_pool", "_program", "emit", "ops"),
     ("checkpoint", "datasets", "history", "initializers", "layers", "losses", "optim", "plots",
      "schedules"),
     ("_turn", "batches", "graph", "network", "planner", "strands", "wiring"),

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from fastbp import _pool
 from fastbp._arena import padded
-from fastbp._program import SLOT_BYTES, Program
+from fastbp._memory import SLOT_BYTES
+from fastbp._program import Program
 from fastbp.emit.gemm import registers
 
 Pair = tuple[int, int]

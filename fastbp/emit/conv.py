@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fastbp._arena import padded
-from fastbp._program import SLOT_BYTES, Operand, Program
+from fastbp._memory import SLOT_BYTES
+from fastbp._program import Operand, Program
 from fastbp._simd import machine
 from fastbp.emit._window import Axis, Pair, Plane, Window, room_of, scratch_for
 from fastbp.emit.gemm import NO_FLOOR, registers

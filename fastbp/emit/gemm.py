@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fastbp._program import SLOT_BYTES, Operand, Program
+from fastbp._memory import SLOT_BYTES
+from fastbp._program import Operand, Program
 from fastbp._simd import machine
 from fastbp._tuning import GEMM_BLOCKS
 from fastbp.kernels.gemm import FROM_C, FROM_ROW, FROM_ZERO, GEMM, PACK, PLAIN, UPDATE

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from fastbp._arena import ALIGNMENT, address_of
-from fastbp._program import Operand, Program, local_memory
+from fastbp._memory import local_memory
+from fastbp._program import Operand, Program
 from fastbp.emit.reduce import STREAM_BYTES
 
 # Words from _PLACES on stand for addresses of a call's arrays in a program that is being built: a

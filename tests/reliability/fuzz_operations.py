@@ -13,7 +13,7 @@ from guard_pages import fenced, place
 from operations import OPERATIONS, bits, copies
 
 import fastbp
-from fastbp import _pool, _program
+from fastbp import _memory, _pool
 from fastbp.ops import _again, _plans
 
 
@@ -21,7 +21,7 @@ def forget() -> None:
     """Begin with new plans and new memory, whatever this thread has kept."""
     _plans._local.known.clear()
     _again.forget()
-    _program._local.__dict__.clear()
+    _memory._local.__dict__.clear()
 
 
 def case(seed: int) -> int:

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastbp._arena import address_of, allocate, padded
-from fastbp._program import Memory, Operand, Program
+from fastbp._memory import Memory
+from fastbp._program import Operand, Program
 from fastbp.emit.activations import emit_activation_backward
 from fastbp.emit.affine import (
     Producer,
