@@ -35,6 +35,7 @@ from fastbp.kernels.program import (
     MOST_STRANDS,
     ROWS,
     SCALARS,
+    SHARED,
     STRANDS,
     TABLE,
     TICKETS,
@@ -221,6 +222,16 @@ class Program:
     def halted_word(self) -> int:
         """Address of the word that an instruction sets to end the run."""
         return self._job_address + 8 * HALTED
+
+    @property
+    def shared_word(self) -> int:
+        """Address of the word that is not 0 while several threads share a run's tasks."""
+        return self._job_address + 8 * SHARED
+
+    @property
+    def in_strand(self) -> bool:
+        """True while a strand is being emitted: one thread will do all of it."""
+        return self._strands is not None
 
     @property
     def halted(self) -> bool:

@@ -31,6 +31,10 @@ class GemmBlocks:
     dot_least: int = 16
     # From so many tiles on their number is made a multiple of 4.
     shared_tiles: int = 12
+    # From so many panels on, columns of a packed B go to threads by half. On two threads, time
+    # before over time after: 256x512x784 1.10, 512 cubed 1.04, 1024 cubed 1.06, 128x256x784 1.15;
+    # where C has more rows than columns it is a loss (784x256x512 0.97, 2048x512x2048 0.94).
+    halved_panels: int = 8
     # Longest k that a tile sums at once: 192 to 1024 differ by less than 3 %.
     k_most: int = 1024
     # Elements of packed operands that exist at once (float32: 256 MB).

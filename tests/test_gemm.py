@@ -20,6 +20,7 @@ from fastbp.emit.affine import Producer, emit_affine_dw, emit_affine_dx, emit_af
 from fastbp.emit.gemm import Finish, emit_gemm, grid, k_split
 from fastbp.emit.reduce import emit_gather_labels
 from fastbp.kernels import update
+from fastbp.kernels._instruction import HEADER
 from fastbp.kernels.activations import FROM_INPUT, NAMES
 from fastbp.kernels.gemm import GEMM, UPDATE
 
@@ -172,6 +173,39 @@ def test_a_single_column_has_the_same_bits_wherever_its_elements_lie(k, add, dty
             np.abs(a.T).astype(np.float64) @ np.abs(b) + np.abs(start))
         reference.assert_within(found[0], np.maximum(exact, 0)[:, 0], bound[:, 0])
         assert np.array_equal(*found)
+
+
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+@pytest.mark.parametrize("layout", conditions.LAYOUTS)
+def test_columns_of_a_packed_factor_go_to_threads_by_half(layout, dtype, monkeypatch, rng):
+    """Exact, for an odd number of panels too, alone and shared; and column sums are added once."""
+    from fastbp._tuning import GemmBlocks
+    from fastbp.emit import gemm
+
+    blocks = GemmBlocks(direct_reuse=0, direct_bytes=0, halved_panels=2, task_flops=500,
+                        pack_task=256)
+    monkeypatch.setattr(gemm, "GEMM_BLOCKS", blocks)
+    width = gemm.registers(np.dtype(dtype).itemsize)[1]
+    for m, n, k in ((3, 2 * width, 5), (17, 3 * width, 9), (31, 5 * width - 3, 20)):
+        dz, w = reference.integers(rng, (m, k), dtype), reference.integers(rng, (n, k), dtype)
+        saved = reference.integers(rng, (m, n), dtype)
+        weights = filled(w if layout == "column" else np.ascontiguousarray(w.T))
+        dx, kept, up = matrix(m, n, dtype), filled(saved), filled(dz)
+        program = Program(dtype)
+        sums = emit_affine_dx(program, operand(dx), operand(up), operand(weights), layout=layout,
+                              through=Producer(NAMES["relu"], 0.0, operand(kept)))
+        row = next(row for row in program.tables()[0] if row[0] == GEMM.number)
+        words = dict(zip(GEMM.words, row[HEADER:], strict=False))
+        assert words["col_groups"] == 2
+        assert words["b_panel"] != 0
+        expected = reference.exact_matmul(dz, w.T) * (saved > 0)
+        parts = program.memory.view(sums.address, sums.rows * n, dtype).reshape(-1, n)
+        for threads in (1, 2):
+            dx[...] = parts[...] = np.nan
+            with fastbp.threads(threads, oversubscribe=True):
+                run(program, dx, kept, up, weights)
+            assert np.array_equal(dx, expected)
+            assert np.array_equal(parts.sum(axis=0), expected.sum(axis=0))
 
 
 @pytest.mark.parametrize("itemsize", [4, 8])

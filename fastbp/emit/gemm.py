@@ -68,13 +68,23 @@ def _room(itemsize: int) -> int:
     return SLOT_BYTES // itemsize - height * width
 
 
-def tile_count(m: int, itemsize: int) -> int:
-    """How many tiles m rows are cut into; from SHARED_TILES on a multiple of 4.
+def tile_count(m: int, itemsize: int, halves: int = 1) -> int:
+    """How many tiles m rows are cut into; from SHARED_TILES on a multiple of 4 where threads share
+    rows only, not columns.
 
     19 tiles are 10 for one thread and 9 for another; 20, a little lower, are 10 each.
     """
     tiles = -(-m // registers(itemsize)[0])
-    return -(-tiles // 4) * 4 if tiles >= GEMM_BLOCKS.shared_tiles else tiles
+    shared = halves == 1 and tiles >= GEMM_BLOCKS.shared_tiles
+    return -(-tiles // 4) * 4 if shared else tiles
+
+
+def column_halves(m: int, n: int, itemsize: int) -> int:
+    """Into how many parts the columns of C and of a B that is packed go: two, so that of two
+    threads each packs what it will read; one where A, which then both pack, is the larger one.
+    """
+    panels = -(-n // registers(itemsize)[1])
+    return 2 if panels >= GEMM_BLOCKS.halved_panels and n >= m else 1
 
 
 def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> Grid:
@@ -82,17 +92,18 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
     blocks = GEMM_BLOCKS
     width = registers(itemsize)[1]
     tiles, panels = tile_count(m, itemsize), -(-n // width)
+    halves = column_halves(m, n, itemsize)
     fit = _room(itemsize) // (_packed_rows(itemsize) * (k_block or k_split(k, itemsize)))
     least = -(-tiles // max(1, fit))
     # A panel takes its time however few columns it has, B's however few rows C has, and so do the
     # ends of a tile.
     flops = 2 * max(m, blocks.least_rows) * panels * width * (k + blocks.tile_ends)
     worth = max(1, min(flops // blocks.task_flops, blocks.tasks))
-    across = min(-(-panels // blocks.task_panels), worth)
+    across = min(max(halves, -(-panels // blocks.task_panels)), worth)
     down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
     if down * across > worth < blocks.tasks:
         down = max(1, worth // across)
-    return Grid(max(least, min(down, tiles)), across)
+    return Grid(max(least, min(down, tile_count(m, itemsize, halves))), across)
 
 
 def emit_gemm(program: Program, c: Operand, a: Operand, b: Operand, *, bias: int = 0,
@@ -170,11 +181,15 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
     itemsize = program.dtype.itemsize
     width = registers(itemsize)[1]
     k_block = max(k, 1) if finish.epilogue == UPDATE else k_split(k, itemsize)
-    down, across = grid(m, n, k, itemsize, k_block)
-    tiles, panels = tile_count(m, itemsize), -(-n // width)
+    panels = -(-n // width)
     in_place = _reads_in_place(a, panels, itemsize)
     before = program.size
-    b_base, b_panel, b_step = _columns(program, b, tiles, overlap or b_stands)
+    b_base, b_panel, b_step = _columns(program, b, m, overlap or b_stands)
+    down, across = grid(m, n, k, itemsize, k_block)
+    halves = column_halves(m, n, itemsize)
+    if across == halves and (program.size == before or program.in_strand):
+        halves = across = 1  # no thread has a half of B, so A need not be packed for each
+    tiles = tile_count(m, itemsize, halves)
     other = finish.other or c
     scratch, slot_size = program.scratch
     program.emit(
@@ -187,7 +202,7 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
         epilogue=finish.epilogue, kind=finish.kind, other=other.address,
         other_step=other.row_step, sums=finish.sums, slot1=finish.slots[0], slot2=finish.slots[1],
         hyper=finish.hyper, rates=finish.rates, scratch=scratch, slot_size=slot_size, tiles=tiles,
-        floor=floor, slope=finish.slope)
+        shared=program.shared_word, floor=floor, slope=finish.slope)
 
 
 def _reads_in_place(a: Operand, panels: int, itemsize: int) -> bool:
@@ -208,26 +223,30 @@ def _is_small(x: Operand, itemsize: int) -> bool:
 def reads_a_copy(m: int, b: Operand, itemsize: int) -> bool:
     """True where the product of m rows with B is one GEMM that reads B from where it was packed."""
     return (m > 1 < b.cols and b.rows * b.cols <= GEMM_BLOCKS.packed_most
-            and not _is_read_in_place(b, tile_count(m, itemsize), itemsize))
+            and not _is_read_in_place(m, b, itemsize))
 
 
-def _is_read_in_place(b: Operand, tiles: int, itemsize: int) -> bool:
+def _is_read_in_place(m: int, b: Operand, itemsize: int) -> bool:
     whole = b.cols % machine().lanes(itemsize) == 0 or b.readable
-    is_worth_it = tiles <= GEMM_BLOCKS.direct_reuse or _is_small(b.transposed, itemsize)
+    is_worth_it = tile_count(m, itemsize) <= GEMM_BLOCKS.direct_reuse or _is_small(
+        b.transposed, itemsize)
     return (b.col_step == 1 and whole and is_worth_it) or b.rows == 0
 
 
-def _columns(program: Program, b: Operand, tiles: int, overlap: bool) -> tuple[int, int, int]:
-    """(base, panel step, k step) of B: in place, or packed by an instruction."""
+def _columns(program: Program, b: Operand, m: int, overlap: bool) -> tuple[int, int, int]:
+    """(base, panel step, k step) of B for m rows of C: in place, or packed by an instruction."""
     itemsize = program.dtype.itemsize
-    if _is_read_in_place(b, tiles, itemsize):
+    if _is_read_in_place(m, b, itemsize):
         return b.address, 0, b.row_step
     width = registers(itemsize)[1]
     panels = -(-b.cols // width)
     out = program.workspace(panels * width * b.rows)
+    by_rows = b.col_step == 1
+    halves = column_halves(m, b.cols, itemsize) if by_rows else 1
     # Transposing takes three times as long as copying.
-    units, unit = (b.rows, b.cols) if b.col_step == 1 else (panels, 3 * width * b.rows)
+    units, unit = (b.rows, b.cols // halves) if by_rows else (panels, 3 * width * b.rows)
     share = max(1, GEMM_BLOCKS.pack_task // unit)
-    program.emit(PACK, tasks=-(-units // share), overlap=overlap, out=out, x=b.address,
-                 lane_step=b.col_step, k_step=b.row_step, lanes=b.cols, k=b.rows, share=share)
+    program.emit(PACK, tasks=-(-units // share) * halves, overlap=overlap, out=out, x=b.address,
+                 lane_step=b.col_step, k_step=b.row_step, lanes=b.cols, k=b.rows, share=share,
+                 halves=halves)
     return out, width * b.rows, width

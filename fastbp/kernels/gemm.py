@@ -10,8 +10,9 @@ Design
     the loops run k block - panel - tile: a panel of B stays in L1 while tiles of A stream from L2.
   * A is packed by the task that uses it, into its thread's own memory, so it is in that core's L2
     and no one waits: packing it for all by an instruction before cost 12-20 % of a 256x512x784
-    product on two cores (a barrier, and lines that lie in the other core's cache). All tasks need
-    B: an instruction packs it.
+    product on two cores (a barrier, and lines that lie in the other core's cache). An instruction
+    packs B for all tasks. A wide B goes by halves, and so do the columns of tasks: of two threads
+    each packs what it reads, and both pack A, the smaller one.
         A: tile t at t*k*MA,   A[i, p] at p*MA + i   (MA = MR rounded up to whole registers)
         B: panel at NR*k,      B[p, j] at p*NR + j
     An operand whose lanes are contiguous (A transposed, B as it lies) is read in place if small,
@@ -59,12 +60,12 @@ PLAIN, ACTIVATE, GRADIENT, UPDATE = range(4)
 # Rows packed of one panel before the next: 1 KiB of each panel.
 PACK_ROWS = 8
 
-PACK = Instruction("pack", "out x lane_step k_step lanes k share")
+PACK = Instruction("pack", "out x lane_step k_step lanes k share halves")
 GEMM = Instruction(
     "gemm",
     "c c_step m n k a a_lane_step a_k_step a_in_place b b_panel b_step row_groups col_groups "
     "k_block start_kind start epilogue kind other other_step sums slot1 slot2 hyper rates "
-    "scratch slot_size tiles",
+    "scratch slot_size tiles shared",
     "floor slope",
 )
 
@@ -126,19 +127,23 @@ def pack_panel(out, out_step, x, lane_step, k_step, count, k, room):
 
 @kernel
 def run_pack(w, r, task, step, slot, like):
-    """One task's share of B's panels, or, where lanes are contiguous, some rows of all panels.
+    """One task's share of B's panels, or, where lanes are contiguous, some rows of all panels, or
+    of half of them: what a thread packs first it will read first.
 
     Rows of all panels read the source once in its own order; panel by panel, 128 bytes of each
     row at a stride of 4 KiB took twice as long.
     """
-    lane_step, k_step, total, k, share = w[2], w[3], w[4], w[5], w[6]
+    lane_step, k_step, total, k, share, halves = w[2], w[3], w[4], w[5], w[6], w[7]
     width = 2 * lanes(like)
     x, out = pointer(w[1], like), pointer(w[0], like)
     panels = (total + width - 1) // width
     if lane_step == 1:
-        end = min(k, (task + 1) * share)
-        for p in range(task * share, end, PACK_ROWS):
-            for panel in range(panels):
+        shares = (k + share - 1) // share
+        half, begin = task // shares, task % shares * share
+        first, last = cut(panels, halves, half), cut(panels, halves, half + 1)
+        end = min(k, begin + share)
+        for p in range(begin, end, PACK_ROWS):
+            for panel in range(first, last):
                 copy_lanes(at(out, (panel * k + p) * width), width,
                            at(x, panel * width + p * k_step), k_step,
                            min(width, total - panel * width), min(PACK_ROWS, end - p))
@@ -153,9 +158,14 @@ def run_gemm(w, r, task, step, slot, like):
     """One group of tiles x panels of C; see the module's equation and design."""
     n, k, k_block, tiles = w[3], w[4], w[14], w[28]
     panels = (n + 2 * lanes(like) - 1) // (2 * lanes(like))
-    down, across = task % w[12], task // w[12]
+    down, across, groups = task % w[12], task // w[12], w[13]
+    if groups > 1 and pointer_to(w[29], np.int64)[0] == 0:
+        # One thread packs the tiles of A once, for all panels.
+        if across > 0:
+            return
+        groups = 1
     first_tile, last_tile = cut(tiles, w[12], down), cut(tiles, w[12], down + 1)
-    first_panel, last_panel = cut(panels, w[13], across), cut(panels, w[13], across + 1)
+    first_panel, last_panel = cut(panels, groups, across), cut(panels, groups, across + 1)
     for p in range(0, max(k, 1), k_block):
         if w[8] == 0:
             pack_tiles(w, slot, like, first_tile, last_tile, tiles, p)

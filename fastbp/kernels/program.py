@@ -58,7 +58,9 @@ FLUSH = 8
 # Becomes 1 when an instruction halts the run (losses.run_merge_loss): what comes after it in the
 # table, and all later steps, do nothing.
 HALTED = 9
-JOB_WORDS = 10
+# Not 0: several threads share the tasks of this run.
+SHARED = 10
+JOB_WORDS = 11
 REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
@@ -233,6 +235,7 @@ def serve(control_address, subject, threads, slot, steps, like, images):
     if not are_classes(pointer_to(job[LABELS], np.int64), job[LABEL_COUNT], job[CLASSES]):
         return REFUSED
     job[HALTED] = 0
+    job[SHARED] = 1 if threads > 1 else 0
     if threads == 1:
         take_part(control, job, steps, False, slot, like, images)
         return 0
