@@ -25,6 +25,8 @@ class SingleTasks:
         self.code = program.tables()[0]
         self.rows = len(self.code)
         self._control = np.zeros(executor.CONTROL, np.int64)
+        # As of threads among others: alone, a task may do another one's part with its own.
+        program._job[executor.SHARED] = 1
 
     def tasks(self, row: int) -> int:
         return int(self.code[row, TASKS])

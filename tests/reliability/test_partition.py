@@ -109,7 +109,7 @@ def run_checked(op: Operation, args, memory: Memory, monkeypatch) -> tuple[tuple
         patch.setattr(np, "empty", lambda *a, **k: memory.empty(np_empty(*a, **k)))
         patch.setattr(np, "zeros", lambda *a, **k: memory.take(np_zeros(*a, **k)))
 
-        def run(program: Program, steps: int = 1) -> bool:
+        def run(program: Program, steps: int = 1, *, parallel: bool = True) -> bool:
             with monkeypatch.context() as back:
                 back.setattr(np, "empty", np_empty)
                 back.setattr(np, "zeros", np_zeros)
