@@ -9,13 +9,30 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 # Numba's own switch: everything runs as plain Python, for debugging and for tests.
 DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 # Every function that compiled code may call.
 KERNELS: list[Callable] = []
+
+
+
+class Part(NamedTuple):
+    """Kernels that have an object file of their own, apart from those that call them.
+
+    functions: each is called as run(w, r, task, step, slot, like), see `kernels._instruction`, and
+    returns nothing. seconds: what compiling takes, roughly; it decides who compiles what.
+    """
+
+    functions: tuple[Callable, ...]
+    seconds: float
+
+
+# All parts, and which of them a kernel needs that is called from Python.
+PARTS: dict[str, Part] = {}
+NEEDS: dict[Callable, tuple[str, ...]] = {}
 
 
 def kernel(function: Callable) -> Callable:
