@@ -19,11 +19,16 @@ KERNELS: list[Callable] = []
 
 
 
-class Part(NamedTuple):
-    """Kernels that have an object file of their own, apart from those that call them.
+# The arguments of a kernel that runs a task of an instruction (`kernels._instruction`). Its calls
+# are calls of another object file's symbol: such kernels are compiled in parts, in several
+# processes at a time. An `entry` cannot reach them.
+RUN_ARGUMENTS = ("w", "r", "task", "step", "slot", "like")
 
-    functions: each is called as run(w, r, task, step, slot, like), see `kernels._instruction`, and
-    returns nothing. seconds: what compiling takes, roughly; it decides who compiles what.
+
+class Part(NamedTuple):
+    """Kernels with RUN_ARGUMENTS that are compiled together, into one object file.
+
+    seconds: what that takes, roughly; it decides who compiles what.
     """
 
     functions: tuple[Callable, ...]

@@ -6,6 +6,7 @@ That kernels compute the right thing is what all other tests are about.
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 
 from fastbp import _cache, _compiler, _runtime
 from fastbp._compiler import _crew
-from fastbp._jit import DISABLED, NEEDS, PARTS
+from fastbp._jit import DISABLED, KERNELS, NEEDS, PARTS, RUN_ARGUMENTS
 from fastbp.kernels import _peak, program, tasks
 
 pytestmark = pytest.mark.skipif(DISABLED or not _cache.ENABLED, reason="compiled in this process")
@@ -59,6 +60,8 @@ def alone():
 def test_every_instruction_is_in_one_part():
     functions = [run for part in PARTS.values() for run in part.functions]
     assert set(functions) == {run for _, run in tasks.INSTRUCTIONS}
+    assert set(functions) == {kernel for kernel in KERNELS
+                              if (*inspect.signature(kernel).parameters,) == RUN_ARGUMENTS}
     assert len({f.__name__ for f in functions}) == len(functions), "symbols are made of names"
 
 

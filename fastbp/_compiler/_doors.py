@@ -1,7 +1,7 @@
-"""Functions with C's calling convention around kernels: what Python calls, and what parts call.
+"""Functions with C's calling convention around kernels: for Python, and between object files.
 
-A part's kernels are compiled in an object file of their own (`fastbp._jit.part`). Elsewhere their
-calls are calls of a symbol that is defined there.
+Kernels that run instructions are compiled in parts, each in an object file of its own
+(`fastbp._jit.PARTS`). Their calls, in the executor, are calls of a symbol that is defined there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _pointer(dtype: np.dtype) -> Any:
 
 
 def _signature(like: Any) -> tuple[Any, ...]:
-    """Of all functions that are in parts: run(w, r, task, step, slot, like)."""
+    """The types of RUN_ARGUMENTS."""
     return (types.CPointer(types.int64), types.CPointer(types.float64),
             types.int64, types.int64, types.int64, like)  # fmt: skip
 
@@ -87,7 +87,7 @@ def _add_door(module: Any, symbol: str, kernel: Any, given: int) -> None:
         builder.ret(value)
 
 
-def register_part(function: Callable) -> None:
+def register_call(function: Callable) -> None:
     """Tell Numba that calls of `function` are calls of another object file's symbol."""
 
     @type_callable(function)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ from numba.core.untyped_passes import (
 )
 
 from fastbp._compiler._link import KernelLibrary
-from fastbp._jit import KERNELS, PARTS
+from fastbp._jit import KERNELS, RUN_ARGUMENTS
 
 OPTIONS: dict[str, Any] = {
     # x/0 is inf or nan as in NumPy: a kernel never raises.
@@ -52,25 +53,22 @@ OPTIONS: dict[str, Any] = {
 
 def known_kernels() -> dict[Callable, Kernel]:
     """All kernels, made known to Numba together with the primitives they call."""
-    from fastbp._compiler._doors import register_part
+    from fastbp._compiler._doors import register_call
     from fastbp._simd._types import register_primitives
 
     register_primitives()
-    for function in KERNELS[len(_known) :]:
+    new = KERNELS[len(_known) :]
+    for function in new:
         kernel = _known[function] = Kernel(function, {}, {"nopython": True, "_nrt": False,
                                                           **OPTIONS}, KernelCompiler)  # fmt: skip
-        if function not in _in_parts():
+        if tuple(inspect.signature(function).parameters) == RUN_ARGUMENTS:
+            register_call(function)
+        else:
             builtin_registry.register_global(function, types.Dispatcher(kernel))
-    for function in _in_parts():
-        register_part(function)
-    TARGET.typing_context.refresh()
-    TARGET.target_context.refresh()
+    if new:
+        TARGET.typing_context.refresh()
+        TARGET.target_context.refresh()
     return _known
-
-
-@functools.cache
-def _in_parts() -> set[Callable]:
-    return {function for part in PARTS.values() for function in part.functions}
 
 
 # What `known_kernels` returns, and what the two contexts below remember.

@@ -19,7 +19,7 @@ class KernelLibrary(CodeLibrary):
         self._linked: Any = None
 
     def add_ir_module(self, ir_module: Any) -> None:
-        """Numba's hook: the kernel's code, which may be dropped where it is not called."""
+        """Numba's hook: all of the kernel's code, which may be dropped where nobody calls it."""
         for function in ir_module.functions:
             if not function.is_declaration:
                 function.linkage = "linkonce_odr"

@@ -62,13 +62,13 @@ def _part(name, seconds, *files):
 
 # Files that share kernels are in one part. Each process compiles whole parts, so none is large.
 PARTS_FOR_ALL = (
-    _part("products", 4.7, gemm, update, activations),
+    _part("products", 4.9, gemm, update, activations, dropout),
     _part("norms", 1.9, batchnorm, layernorm, reduce),
     _part("losses", 1.8, losses, softmax, largest),
-    _part("rows", 1.0, gemv, sparse, dropout),
+    _part("rows", 0.8, gemv, sparse),
 )
 PARTS_FOR_IMAGES = (
-    _part("convolutions", 4.0, conv),
+    _part("convolutions", 3.4, conv),
     _part("convolution_weights", 3.0, conv_weights),
     _part("planes", 1.6, pool, planes),
 )
