@@ -130,7 +130,7 @@ def stored_objects(suffix: str) -> dict[str, bytes]:
 
 
 def pack(objects: dict[str, bytes]) -> bytes:
-    """Object files as one: a line of name and length for each, an empty line, all of them."""
+    """One or more object files as one: a line for each (name, length), an empty line, all files."""
     lines = [f"{name} {len(code)}\n" for name, code in objects.items()]
     return "".join([*lines, "\n"]).encode() + b"".join(objects.values())
 
