@@ -1,8 +1,7 @@
 """Kernels through Numba's front end: types inferred, then lowered to LLVM code as text.
 
-Of Numba's passes only those are run that kernels need. There are no closures, `with` blocks,
-generators, array expressions or overloads to inline in them, so the passes for these find nothing,
-at a third of the time.
+Of Numba's passes only those are run that kernels need: there are no closures, `with` blocks,
+generators, array expressions or overloads to inline in them.
 """
 
 from __future__ import annotations
