@@ -165,6 +165,7 @@ def test_an_error_here_ends_the_helpers(little):
 
 
 def test_the_collector_is_as_before(little):
+    little.setattr(_crew, "shares", lambda parts: [parts])
     for was in (True, False):
         (gc.enable if was else gc.disable)()
         try:
@@ -180,32 +181,32 @@ STARTING = """
 import pathlib, sys, time
 import numpy as np
 from fastbp._compiler import _crew
-from fastbp.kernels import program
 print("the program runs", flush=True)
-crew = _crew.Crew(program.__name__, np.dtype("float32"), [["rows"]])
+crew = _crew.Crew({module!r}, np.dtype("float32"), [["rows"]])
 print(crew._helpers[0].pid, flush=True)
 {then}
 """
 
 
-def start(tmp_path: Path, then: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, module: str, then: str) -> subprocess.Popen[str]:
     """A program without an `if __name__ == "__main__"`, which starts a helper."""
     script = tmp_path / "script.py"
-    script.write_text(STARTING.format(then=then))
+    script.write_text(STARTING.format(module=module, then=then))
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True,
                             env=environment)  # fmt: skip
 
 
 def test_helpers_do_not_run_the_program(tmp_path):
-    child = start(tmp_path, "print(list(crew.results()))")
+    child = start(tmp_path, program.__name__, "print(list(crew.results()))")
     out, _ = child.communicate(timeout=300)
     assert out.split("\n")[::2] == ["the program runs", "['rows']"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at Linux's /proc")
 def test_helpers_end_with_the_program(tmp_path):
-    child = start(tmp_path, "time.sleep(300)")
+    (tmp_path / "sleeping.py").write_text("import time\ntime.sleep(300)\n")
+    child = start(tmp_path, "sleeping", "time.sleep(300)")
     assert child.stdout is not None
     child.stdout.readline()
     helper = Path("/proc") / child.stdout.readline().strip() / "stat"
