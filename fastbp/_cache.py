@@ -1,8 +1,8 @@
 """Where compiled code is kept on disk, and what it depends on.
 
-One file a compiled function: a checksum, then object code. The folder's name is a hash of
-everything the code depends on, so that a file is never out of date; a damaged or unwritable cache
-means compiling again, never a failure. What is loaded is run, so it must be this user's own
+One file a compiled function: a checksum, then its object files (`pack`). The folder's name is a
+hash of everything the code depends on, so that a file is never out of date; a damaged or unwritable
+cache means compiling again, never a failure. What is loaded is run, so it must be this user's own
 (`_folders.py`).
 """
 
@@ -32,7 +32,7 @@ ENABLED = os.environ.get("FASTBP_BOUNDSCHECK") != "1"
 # Numba's settings that change what it compiles.
 _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT", "NUMBA_LOOP_VECTORIZE",
              "NUMBA_SLP_VECTORIZE")
-_SOURCES = ("_jit.py", "_compiler.py", "_native.py", "_simd/*.py", "kernels/*.py")
+_SOURCES = ("_jit.py", "_compiler/*.py", "_native.py", "_simd/*.py", "kernels/*.py")
 _CHECKSUM = hashlib.sha256
 _KEY_DIGITS = 24
 # Folders of other keys that nobody has used for so long are removed when code is stored.
@@ -116,6 +116,36 @@ def read(name: str) -> bytes | None:
     with contextlib.suppress(OSError):
         os.utime(folder)  # still in use: not to be pruned
     return content[size:]
+
+
+def stored_objects(suffix: str) -> dict[str, bytes]:
+    """All object files in the cache whose functions' names end so, by their names."""
+    folder = cache_folder() if ENABLED else None
+    found: dict[str, bytes] = {}
+    for path in sorted(folder.glob(f"*{suffix}.bin")) if folder else ():
+        content = read(path.stem)
+        if content is not None:
+            found |= unpack(content)
+    return found
+
+
+def pack(objects: dict[str, bytes]) -> bytes:
+    """One or more object files as one: a line for each (name, length), an empty line, all files."""
+    lines = [f"{name} {len(code)}\n" for name, code in objects.items()]
+    return "".join([*lines, "\n"]).encode() + b"".join(objects.values())
+
+
+def unpack(content: bytes) -> dict[str, bytes]:
+    """The object files in `pack`ed content, by name; ValueError for what is none."""
+    lines, _, rest = content.partition(b"\n\n")
+    objects, begin = {}, 0
+    for line in lines.decode().splitlines():
+        name, _, length = line.partition(" ")
+        objects[name] = rest[begin : begin + int(length)]
+        begin += int(length)
+    if begin != len(rest):
+        raise ValueError(f"{len(rest)} bytes in place of {begin}")
+    return objects
 
 
 def write(name: str, code: bytes) -> None:

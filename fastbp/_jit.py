@@ -9,13 +9,35 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 # Numba's own switch: everything runs as plain Python, for debugging and for tests.
 DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 # Every function that compiled code may call.
 KERNELS: list[Callable] = []
+
+
+
+# The arguments of a kernel that runs a task of an instruction (`kernels._instruction`). Its calls
+# are calls of another object file's symbol: such kernels are compiled in parts, in several
+# processes at a time. An `entry` cannot reach them.
+RUN_ARGUMENTS = ("w", "r", "task", "step", "slot", "like")
+
+
+class Part(NamedTuple):
+    """Kernels with RUN_ARGUMENTS that are compiled together, into one object file.
+
+    seconds: what that takes, roughly; it decides who compiles what.
+    """
+
+    functions: tuple[Callable, ...]
+    seconds: float
+
+
+# All parts, and which of them a kernel needs that is called from Python.
+PARTS: dict[str, Part] = {}
+NEEDS: dict[Callable, tuple[str, ...]] = {}
 
 
 def kernel(function: Callable) -> Callable:

@@ -82,7 +82,7 @@ def _compile(function: Callable, words: int, dtype: np.dtype, name: str) -> byte
     takes_long = function.__name__.startswith("work")
     if takes_long and (sys.stderr.isatty() if _announces is None else _announces):
         what = "kernels" if "images" not in name else "kernels for images"
-        sys.stderr.write(f"fastbp: compiling {what} for this CPU, once, about 15 to 30 s ...\n")
+        sys.stderr.write(f"fastbp: compiling {what} for this CPU, once, about 5 to 15 s ...\n")
         sys.stderr.flush()
     from fastbp._compiler import object_code
 
@@ -106,9 +106,10 @@ def _target() -> Any:
 
 
 def _link(code: bytes, name: str) -> int:
-    """Address of function `name` of an object file, brought into this process."""
+    """Address of function `name` of packed object files, brought into this process."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _target())
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    for file in _cache.unpack(code).values():
+        engine.add_object_file(llvm.ObjectFileRef.from_data(file))
     engine.finalize_object()
     _engines.append(engine)
     address: int = engine.get_function_address(name)

@@ -9,6 +9,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastbp import _cache
 from fastbp._jit import DISABLED
@@ -40,6 +42,29 @@ def test_damage_is_noticed(folder, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.warns(RuntimeWarning, match="damaged file in the compile cache"):
         assert _cache.read("work") is None
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_0-9]{1,20}", fullmatch=True), st.binary(max_size=50),
+                       min_size=1))
+def test_object_files_are_packed_and_unpacked(objects):
+    assert _cache.unpack(_cache.pack(objects)) == objects
+
+
+@pytest.mark.parametrize("content", [b"name 3\n\nab", b"name 3\n\nabcd", b"name\n\n",
+                                     b"name x\n\n", b"\xff 0\n\n", b"\x7fELF"])  # fmt: skip
+def test_what_is_not_packed_is_refused(content):
+    with pytest.raises(ValueError, match=r"bytes in place of|invalid literal|can't decode"):
+        _cache.unpack(content)
+
+
+def test_object_files_of_all_functions_of_a_dtype(folder):
+    for name in ("work_float32", "other_float32", "work_float64"):
+        _cache.write(name, _cache.pack({name: name.encode()}))
+    assert _cache.stored_objects("_float32") == {"work_float32": b"work_float32",
+                                                 "other_float32": b"other_float32"}  # fmt: skip
+    (folder / "other_float32.bin").write_bytes(b"damaged")
+    with pytest.warns(RuntimeWarning, match="damaged file in the compile cache"):
+        assert list(_cache.stored_objects("_float32")) == ["work_float32"]
 
 
 def test_a_folder_that_cannot_be_written_is_done_without(folder, monkeypatch):

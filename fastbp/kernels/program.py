@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastbp._jit import kernel
+from fastbp._jit import NEEDS, kernel
 from fastbp._simd import (
     compare_exchange,
     fetch_add,
@@ -35,7 +35,7 @@ from fastbp._simd import (
     yield_processor,
 )
 from fastbp.kernels._instruction import HEADER, OP, TASKS, WAIT, WORDS
-from fastbp.kernels.tasks import ROW, run_task
+from fastbp.kernels.tasks import PARTS_FOR_ALL, PARTS_FOR_IMAGES, ROW, run_task
 
 # The entry that stands for strands; the first of its words, one more than it has tasks, are where
 # each strand's instructions begin, right behind it, and where the last one's end.
@@ -223,6 +223,9 @@ def work_with_images(control_address, subject, threads, slot, steps, like):
     most networks never see an image.
     """
     return serve(control_address, subject, threads, slot, steps, like, 1)
+
+
+NEEDS[work], NEEDS[work_with_images] = PARTS_FOR_ALL, PARTS_FOR_ALL + PARTS_FOR_IMAGES
 
 
 @kernel

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastbp._jit import kernel
+from fastbp._jit import PARTS, Part, kernel
 from fastbp._simd import at
 from fastbp.kernels import (
     activations,
@@ -51,6 +51,27 @@ for _number, (_instruction, _run) in enumerate(INSTRUCTIONS):
     _instruction.number = _number
 # The number of the first instruction for images.
 FIRST_FOR_IMAGES = conv.INSTRUCTIONS[0][0].number
+
+
+def _part(name, seconds, *files):
+    """Compile the instructions of kernel files apart from the others; its name."""
+    functions = tuple(run for file in files for _, run in file.INSTRUCTIONS)
+    PARTS[name] = Part(functions, seconds)
+    return name
+
+
+# Files that share kernels are in one part. Each process compiles whole parts, so none is large.
+PARTS_FOR_ALL = (
+    _part("products", 4.9, gemm, update, activations, dropout),
+    _part("norms", 1.9, batchnorm, layernorm, reduce),
+    _part("losses", 1.8, losses, softmax, largest),
+    _part("rows", 0.8, gemv, sparse),
+)
+PARTS_FOR_IMAGES = (
+    _part("convolutions", 3.4, conv),
+    _part("convolution_weights", 3.0, conv_weights),
+    _part("planes", 1.6, pool, planes),
+)
 
 
 @kernel
