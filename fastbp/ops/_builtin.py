@@ -29,6 +29,7 @@ METH_FASTCALL = 0x80
 ARRAY_API, ARRAY_TYPE, NEW_FROM_DESCRIPTOR = "_ARRAY_API", 2, 94
 HEADER_BYTES = 16
 
+
 class _MethodDef(ctypes.Structure):
     _fields_ = (("name", ctypes.c_char_p), ("function", ctypes.c_void_p), ("flags", ctypes.c_int),
                 ("doc", ctypes.c_char_p))

@@ -120,7 +120,7 @@ class Plan:
         """
         if labels:
             self._program.require_labels(labels, self._count, self._classes)
-        return self._program.run(parallel=not alone)
+        return self._program.run(parallel=False) if alone else self._program.run()
 
 
 class _Plans(threading.local):
