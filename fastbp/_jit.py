@@ -1,7 +1,7 @@
 """What is compiled: `kernel` marks the functions that compiled code is made of.
 
 Marking costs nothing: the functions stay plain Python, and Numba is imported only when something
-has to be compiled (`_compiler.py`); what was compiled once is loaded without it (`_native.py`).
+has to be compiled (`_compiler/`); what was compiled once is loaded without it (`_native.py`).
 """
 
 from __future__ import annotations
