@@ -202,7 +202,8 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
         epilogue=finish.epilogue, kind=finish.kind, other=other.address,
         other_step=other.row_step, sums=finish.sums, slot1=finish.slots[0], slot2=finish.slots[1],
         hyper=finish.hyper, rates=finish.rates, scratch=scratch, slot_size=slot_size, tiles=tiles,
-        shared=program.shared_word, floor=floor, slope=finish.slope)
+        shared=program.shared_word if panels <= GEMM_BLOCKS.task_panels else 0,
+        floor=floor, slope=finish.slope)
 
 
 def _reads_in_place(a: Operand, panels: int, itemsize: int) -> bool:

@@ -159,8 +159,8 @@ def run_gemm(w, r, task, step, slot, like):
     n, k, k_block, tiles = w[3], w[4], w[14], w[28]
     panels = (n + 2 * lanes(like) - 1) // (2 * lanes(like))
     down, across, groups = task % w[12], task // w[12], w[13]
-    if groups > 1 and pointer_to(w[29], np.int64)[0] == 0:
-        # One thread packs the tiles of A once, for all panels.
+    if groups > 1 and w[29] != 0 and pointer_to(w[29], np.int64)[0] == 0:
+        # One thread packs the tiles of A once, for all panels (unless they fill several tasks).
         if across > 0:
             return
         groups = 1
