@@ -17,8 +17,6 @@ DISABLED = os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 # Every function that compiled code may call.
 KERNELS: list[Callable] = []
 
-
-
 # The arguments of a kernel that runs a task of an instruction (`kernels._instruction`). Its calls
 # are calls of another object file's symbol: such kernels are compiled in parts, in several
 # processes at a time. An `entry` cannot reach them.

@@ -57,6 +57,24 @@ def alone():
 # ---- who compiles what -----------------------------------------------------------------------
 
 
+def test_kernels_that_are_imported_later_are_known(tmp_path):
+    """Theirs and the primitives they call, after something else was compiled."""
+    program = (
+        "import numpy as np\n"
+        "from fastbp._native import Native\n"
+        "from fastbp.kernels import _peak\n"
+        "dtype = np.dtype(np.float32)\n"
+        "Native(_peak.read_all)(dtype)\n"
+        "import fastbp.kernels.program\n"
+        "from fastbp._compiler._doors import part_code\n"
+        f"assert part_code({PART!r}, dtype)\n"
+    )
+    environment = {**os.environ, "FASTBP_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, text=True,
+                            capture_output=True, timeout=300, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
 def test_every_instruction_is_in_one_part():
     functions = [run for part in PARTS.values() for run in part.functions]
     assert set(functions) == {run for _, run in tasks.INSTRUCTIONS}

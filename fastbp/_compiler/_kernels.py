@@ -55,7 +55,7 @@ def known_kernels() -> dict[Callable, Kernel]:
     from fastbp._compiler._doors import register_call
     from fastbp._simd._types import register_primitives
 
-    register_primitives()
+    has_primitives = register_primitives()
     new = KERNELS[len(_known) :]
     for function in new:
         kernel = _known[function] = Kernel(function, {}, {"nopython": True, "_nrt": False,
@@ -64,7 +64,7 @@ def known_kernels() -> dict[Callable, Kernel]:
             register_call(function)
         else:
             builtin_registry.register_global(function, types.Dispatcher(kernel))
-    if new:
+    if new or has_primitives:
         TARGET.typing_context.refresh()
         TARGET.target_context.refresh()
     return _known

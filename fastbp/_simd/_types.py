@@ -6,7 +6,6 @@ kernels in the cache never pays for it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -56,15 +55,21 @@ class _VectorModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, _emit.register_ir(fe_type))
 
 
-@functools.cache
-def register_primitives() -> None:
-    """Tell Numba's typing and lowering registries of all primitives.
+_registered: list[_emit.Primitive] = []
+
+
+def register_primitives() -> bool:
+    """Tell Numba's typing and lowering registries of all primitives; True where some are new:
+    modules that were imported since have theirs.
 
     Directly: an `@overload` around an `@intrinsic` means the same but compiles one more function
     for every signature, which would be most of the first start's time.
     """
-    for primitive in _emit.PRIMITIVES:
+    new = _emit.PRIMITIVES[len(_registered) :]
+    for primitive in new:
         _register(primitive)
+    _registered.extend(new)
+    return bool(new)
 
 
 def _register(primitive: _emit.Primitive) -> None:
