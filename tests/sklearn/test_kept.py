@@ -55,7 +55,7 @@ def test_a_fit_with_programs_of_another_is_as_one_with_its_own(settings):
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize(("settings", "are_kept"), [
     ({}, True), ({"dropout": 0.1}, False), ({"batch_norm": True}, False),
-    ({"max_time": 100.0}, False), ({"hidden_layer_sizes": (4000, 2000), "max_iter": 1}, False)])
+    ({"max_time": 100.0}, False), ({"hidden_layer_sizes": (800, 800), "max_iter": 1}, False)])
 def test_programs_are_made_once_where_they_can_be_used_again(settings, are_kept, monkeypatch):
     made = []
 
