@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -118,3 +119,17 @@ def _same_threads_as_before() -> Iterator[None]:
 def rng() -> np.random.Generator:
     """Random numbers with a fixed seed."""
     return np.random.Generator(np.random.PCG64(20240229))
+
+
+@pytest.fixture
+def every_call_is_learnt(monkeypatch):
+    """Built-in functions make every call that has been made once, however long it takes."""
+    from fastbp.ops import _again, _builtin
+
+    if not _builtin.is_possible():
+        pytest.skip("there are no built-in functions here")
+    _again.forget()
+    monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf)
+    monkeypatch.setattr(_again, "_FROM", 0)
+    yield
+    _again.forget()

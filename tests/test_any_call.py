@@ -7,19 +7,9 @@ import numpy as np
 import pytest
 from operations import OPERATIONS, bits, copies
 
-from fastbp.ops import _again, _builtin, _lessons
+from fastbp.ops import _again, _lessons
 
-pytestmark = pytest.mark.skipif(not _builtin.is_possible(),
-                                reason="there are no built-in functions here")  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _learn_every_call(monkeypatch):
-    _again.forget()
-    monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf)
-    monkeypatch.setattr(_again, "_FROM", 0)
-    yield
-    _again.forget()
+pytestmark = pytest.mark.usefixtures("every_call_is_learnt")
 
 
 class Other(np.ndarray):

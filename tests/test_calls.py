@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import math
 import os
 import subprocess
 import sys
@@ -17,17 +16,7 @@ from fastbp._arena import address_of, flat_view
 from fastbp.kernels import calls
 from fastbp.ops import _again, _builtin, _lessons, affine, losses, product
 
-pytestmark = pytest.mark.skipif(not _builtin.is_possible(),
-                                reason="there are no built-in functions here")  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _learn_every_call(monkeypatch):
-    _again.forget()
-    monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf)
-    monkeypatch.setattr(_again, "_FROM", 0)
-    yield
-    _again.forget()
+pytestmark = pytest.mark.usefixtures("every_call_is_learnt")
 
 
 def learnt(function, *args, **named):

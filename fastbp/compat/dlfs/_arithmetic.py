@@ -1,8 +1,8 @@
 """The arithmetic behind the book's interface: kernels where there is work for them.
 
-Handing work to a kernel takes some 5 us, a small product or a few thousand elements in NumPy less:
-below the sizes named here NumPy does it, in one thread. Results are float32 only where all operands
-are, as NumPy has it.
+Handing work to a kernel takes up to 5 us (a call that is often repeated less than one), a small
+product or a few thousand elements in NumPy less: below the sizes named here NumPy does it, in one
+thread. Results are float32 only where all operands are, as NumPy has it.
 """
 
 from __future__ import annotations
