@@ -131,8 +131,9 @@ class Pool:
             return run(self.address, job, 1, 0, steps)
         try:
             threads = self._hire(threads)
-            if threads * rows > len(self.claims):
-                self._make_claims(2 * threads * rows)
+            words = threads * program.claims_of(rows)
+            if words > len(self.claims):
+                self._make_claims(2 * words)
             for worker in self.workers[: threads - 1]:
                 worker.wake(kind)
             result = run(self.address, job, threads, 0, steps)

@@ -24,7 +24,10 @@ from fastbp.kernels._instruction import (
 )
 from fastbp.kernels.gemm import PACK
 from fastbp.kernels.program import (
+    BODY,
     CLASSES,
+    CLOSING,
+    CLOSING_TICKETS,
     FLUSH,
     HALTED,
     IMAGES,
@@ -33,6 +36,7 @@ from fastbp.kernels.program import (
     LABEL_COUNT,
     LABELS,
     MOST_STRANDS,
+    OPENING_TICKETS,
     ROWS,
     SCALARS,
     SHARED,
@@ -108,6 +112,9 @@ class Program:
         self._kept: list[np.ndarray] = []
         self._mark = 0
         self._tickets = 0
+        # Where the body of a run ended and the tasks it has, once what closes a run is emitted.
+        self._body: tuple[int, int] | None = None
+        self._opening = (0, 0)
         self._is_parallel = False
         # The entry whose strands are being emitted.
         self._strands: list[int] | None = None
@@ -164,6 +171,20 @@ class Program:
         row[HEADER + count] = len(self._rows)
         self._tickets += count
         self._strands = None
+
+    def end_opening(self) -> None:
+        """What has been emitted so far runs once, before the first step of each run."""
+        if self._opening != (0, 0) or self._body is not None:
+            raise ValueError("a run is opened once, before its steps")
+        self._opening = len(self._rows), self._tickets
+        self._mark = self._tickets = 0
+
+    def begin_closing(self) -> None:
+        """What is emitted from here on runs once, behind the last step, even where that halted."""
+        if self._body is not None:
+            raise ValueError("a run is closed once")
+        self._body = len(self._rows), self._tickets
+        self._mark = self._tickets = 0
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
@@ -304,7 +325,10 @@ class Program:
             self._finished = code, reals
             job = self._job
             job[TABLE], job[SCALARS] = address_of(code), address_of(reals)
-            job[ROWS], job[TICKETS] = len(code), self._tickets
+            body = self._body or (len(code), self._tickets)
+            job[BODY], job[OPENING_TICKETS] = self._opening
+            job[CLOSING], job[TICKETS] = body
+            job[ROWS], job[CLOSING_TICKETS] = len(code), self._tickets if self._body else 0
             job[KIND] = self._kind
         return self._finished
 

@@ -11,8 +11,10 @@ import fastbp
 from fastbp import training_plan
 from fastbp._arena import allocate
 from fastbp._program import Operand, Program
-from fastbp.emit.reduce import emit_add, emit_fill
+from fastbp.emit.reduce import emit_add, emit_fill, emit_scale
+from fastbp.kernels.losses import MERGE_LOSS
 from fastbp.kernels.program import MOST_STRANDS
+from fastbp.kernels.reduce import SQUARED_NORM
 from fastbp.planner import Plan
 from fastbp.strands import strand_count
 
@@ -35,7 +37,18 @@ def forced(count):
 # ---- the executor ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.fixture
+def threads(request):
+    """So many, even where there are fewer cores; 11 are more than the executor has counters."""
+    fastbp.set_num_threads(request.param, oversubscribe=True)
+    yield request.param
+    fastbp.set_num_threads(None)
+
+
+SOME_THREADS = pytest.mark.parametrize("threads", [1, 2, 3, 11], indirect=True)
+
+
+@SOME_THREADS
 def test_every_strand_runs_in_order_behind_what_is_before_it(threads):
     x = allocate(8 * 16, "float64").reshape(8, 16)
     total = allocate(16, "float64").reshape(1, 16)
@@ -50,10 +63,80 @@ def test_every_strand_runs_in_order_behind_what_is_before_it(threads):
                 emit_add(program, rows[number], rows[number], whole)
     for row in rows:
         emit_add(program, whole, whole, row)
-    with fastbp.threads(threads):
-        program.run(3)
+    program.run(3)
     np.testing.assert_array_equal(x, np.repeat(2.0 * np.arange(8)[:, None], 16, axis=1))
     np.testing.assert_array_equal(total, np.full((1, 16), 1.0 + 2 * 28))
+
+
+@SOME_THREADS
+def test_a_run_is_opened_before_its_first_step_and_closed_behind_its_last(threads):
+    x = allocate(8 * 16, "float64").reshape(8, 16)
+    program = Program("float64")
+    rows = [Operand.of(x[i : i + 1]) for i in range(8)]
+
+    def add_to_each(value):
+        one = Operand.of(program.keep(np.full(16, value)))
+        with program.strands(4) as strands:
+            for number in strands:
+                emit_add(program, rows[number], rows[number], one)
+                emit_scale(program, rows[number + 4], rows[number], 1.0)
+
+    emit_fill(program, Operand.of(x), 100.0)
+    add_to_each(10.0)
+    program.end_opening()
+    add_to_each(1.0)
+    emit_add(program, rows[0], rows[0], rows[1])  # what strands of the next step wait for
+    program.begin_closing()
+    add_to_each(0.5)
+    emit_scale(program, rows[7], rows[0], 2.0)
+    for steps in (1, 3, 2):
+        first, others = 110.0, 110.0
+        for _ in range(steps):
+            others += 1.0
+            first += 1.0 + others
+        program.run(steps)
+        np.testing.assert_array_equal(x[:, 0], [first + 0.5, *[others + 0.5] * 3, first + 0.5,
+                                                *[others + 0.5] * 2, 2 * first + 1.0])
+
+
+@SOME_THREADS
+def test_a_halted_run_is_closed(threads):
+    cells = allocate(3 * 16, "float64").reshape(3, 16)
+    program = Program("float64", halts=True)
+    value, limit, kept = (Operand.of(row[None]) for row in cells)
+    emit_fill(program, value, 0.0)
+    program.end_opening()
+    for _ in range(2):
+        with program.strands(2) as strands:
+            for number in strands:
+                if number:
+                    emit_add(program, value, value, limit)
+    partials = program.workspace(1, "float64")
+    program.emit(SQUARED_NORM, out=partials, x=value.address, size=1, block=1)
+    program.emit(MERGE_LOSS, losses=0, partials=partials, count=1, cell=0, norms=0, norm_count=0,
+                 rates=0, halted=program.halted_word, factor=1.0, penalty=0.0)
+    emit_fill(program, limit, 1.0)
+    program.begin_closing()
+    emit_scale(program, kept, value, 1.0)
+    cells[1] = 1e200  # the square of 2e200 is infinite
+    program.run(5)
+    assert program.halted
+    np.testing.assert_array_equal(cells[:, 0], [2e200, 1e200, 2e200])
+    cells[1] = 1.0
+    program.run(5)
+    assert not program.halted
+    np.testing.assert_array_equal(cells[:, 0], [10.0, 1.0, 10.0])
+
+
+def test_a_run_is_opened_and_closed_once():
+    program = Program("float32")
+    emit_fill(program, Operand.of(allocate(16, "float32").reshape(1, 16)), 0.0)
+    program.end_opening()
+    with pytest.raises(ValueError, match="opened once"):
+        program.end_opening()
+    program.begin_closing()
+    with pytest.raises(ValueError, match="closed once"):
+        program.begin_closing()
 
 
 def test_strands_within_strands_and_too_many_are_refused():

@@ -2,6 +2,8 @@
 
     for each step, for each instruction, for each task: run(instruction, task)
 
+Some instructions may open a run, before its first step, and some may close it.
+
 Alone (`threads` = 1) that is what it does. In company each instruction's tasks are cut into as many
 runs as there are threads. Every thread goes through all instructions: it claims tasks of its
 own run first, so that it meets the rows and columns it had before in its caches, then what
@@ -34,17 +36,20 @@ from fastbp._simd import (
     ticks,
     yield_processor,
 )
-from fastbp.kernels._instruction import HEADER, OP, TASKS, WAIT, WORDS
+from fastbp.kernels._instruction import FIRST, HEADER, OP, TASKS, WAIT, WORDS
 from fastbp.kernels.tasks import PARTS_FOR_ALL, PARTS_FOR_IMAGES, ROW, run_task
 
 # The entry that stands for strands; the first of its words, one more than it has tasks, are where
 # each strand's instructions begin, right behind it, and where the last one's end.
 STRANDS = -1
 MOST_STRANDS = WORDS - 1
-# Words of a job's control block; the counters have cache lines of their own.
-DONE, JOB, ACTIVE = 0, 16, 32
-PROGRAM, STEPS, THREADS, CLAIMS, STALLS = range(48, 53)
-CONTROL = 64
+# Words of a job's control block; the counters have cache lines of their own, APART words from each
+# other. There are DONES of tasks done, and thread `slot` adds to number slot % DONES: a counter
+# that all add to would travel from core to core with every task.
+JOB, ACTIVE = 0, 16
+PROGRAM, STEPS, THREADS, CLAIMS, STALLS = range(32, 37)
+DONE, DONES, APART = 48, 8, 16
+CONTROL = DONE + DONES * APART
 # A claim word counts the claimed tasks of a run in its low bits, and the step above them.
 STEP_BIT = 32
 # Words of a program: addresses and lengths of its tables, and its kind: bytes of an element, and
@@ -60,17 +65,22 @@ FLUSH = 8
 HALTED = 9
 # Not 0: several threads share the tasks of this run.
 SHARED = 10
-JOB_WORDS = 11
+# Rows before BODY run once, before the first step; rows from CLOSING on once, behind the last one,
+# also of a run that was halted. How many tasks each of these parts has: TICKETS are a step's.
+BODY, CLOSING, OPENING_TICKETS, CLOSING_TICKETS = range(11, 15)
+JOB_WORDS = 15
 REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
+# Spins before a thread takes a strand that was another's.
+HESITATION = 200
 # A wait is a stall where it took so many ticks (half a millisecond) and four times the waiting
 # thread's longest task: whoever has the task has been sent off its core.
 STALL_TICKS, STALL_TASKS = 1_500_000, 4
 
 
 @kernel
-def run_piece(job, code, reals, row, task, step, slot, like, images):
+def run_piece(job, code, reals, row, task, step, slot, like, images, closing):
     """Task `task` of the entry `row`: of an instruction, or a whole strand, until it halts."""
     first, last, begin, end = row, row + 1, task, task + 1
     strands = code[row * ROW + OP] == STRANDS
@@ -78,11 +88,17 @@ def run_piece(job, code, reals, row, task, step, slot, like, images):
         first, last = code[row * ROW + HEADER + task], code[row * ROW + HEADER + task + 1]
     for inner in range(first, last):
         if strands:
-            if load_acquire(job, HALTED) != 0:
+            if is_halted(job, closing):
                 return
             begin, end = 0, code[inner * ROW + TASKS]
         for piece in range(begin, end):
             run_task(code, reals, inner, piece, step, slot, like, images)
+
+
+@kernel
+def is_halted(job, closing):
+    """True where the run has ended, so that only what closes it is still to be done."""
+    return load_acquire(job, HALTED) != 0 and not closing
 
 
 @kernel
@@ -94,17 +110,31 @@ def next_row(code, row):
 
 
 @kernel
+def rows_of(job, steps, turn):
+    """(first, last) row of a turn: 0 opens the run, turn t is step t - 1, steps + 1 closes it."""
+    if turn == 0:
+        return 0, job[BODY]
+    if turn <= steps:
+        return job[BODY], job[CLOSING]
+    return job[CLOSING], job[ROWS]
+
+
+@kernel
+def tickets_before(job, turn):
+    """How many tasks the turns before this one have."""
+    return job[OPENING_TICKETS] + (turn - 1) * job[TICKETS] if turn > 0 else 0
+
+
+@kernel
 def run_alone(job, steps, slot, like, images):
     """Every task in order on this thread."""
     code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
-    rows = job[ROWS]
-    for step in range(steps):
-        row = 0
-        while row < rows:
-            if job[HALTED] != 0:
-                return
+    for turn in range(steps + 2):
+        closing = turn > steps
+        row, last = rows_of(job, steps, turn)
+        while row < last and not is_halted(job, closing):
             for task in range(code[row * ROW + TASKS]):
-                run_piece(job, code, reals, row, task, step, slot, like, images)
+                run_piece(job, code, reals, row, task, turn - 1, slot, like, images, closing)
             row = next_row(code, row)
 
 
@@ -112,36 +142,49 @@ def run_alone(job, steps, slot, like, images):
 def run_shared(control, job, steps, slot, like, images):
     """Claim and run tasks until none is left; slot 0 also waits until all of them are done."""
     code, reals = pointer_to(job[TABLE], np.int64), pointer_to(job[SCALARS], np.float64)
-    claims = pointer_to(control[CLAIMS], np.int64)
-    rows, tasks_of_step, threads, longest = job[ROWS], job[TICKETS], control[THREADS], 0
+    claims, own = pointer_to(control[CLAIMS], np.int64), DONE + slot % DONES * APART
+    threads, span, longest = control[THREADS], claims_of(job[ROWS]), 0
     # Who comes late begins with the step that is being done.
-    for step in range(load_acquire(control, DONE) // tasks_of_step, steps):
-        begin, row = step * tasks_of_step, 0
-        while row < rows:
+    late = tasks_done(control) - job[OPENING_TICKETS]
+    for turn in range(0 if late < 0 else min(late // job[TICKETS], steps) + 1, steps + 2):
+        closing = turn > steps
+        row, last = rows_of(job, steps, turn)
+        begin = tickets_before(job, turn)
+        while row < last:
             tasks, wait = code[row * ROW + TASKS], begin + code[row * ROW + WAIT]
             base = tasks // threads
             extra = tasks - base * threads
             for other in range(threads):
+                if other == 1 and leaves_others(code, row, last) and are_done(
+                        control, begin + code[row * ROW + FIRST] + tasks):
+                    break
                 part = (slot + other) % threads
                 first = part * base + min(part, extra)
                 size = base + (1 if part < extra else 0)
                 done, halted = 0, False
-                task = claim(claims, part * rows + row, step, size)
+                task = claim(claims, part * span + row, turn, size)
                 while task >= 0:
                     if done == 0:
                         await_done(control, wait, slot, longest)
-                        halted = load_acquire(job, HALTED) != 0
+                        halted = is_halted(job, closing)
                     if not halted:
                         start = ticks()
-                        run_piece(job, code, reals, row, first + task, step, slot, like, images)
+                        run_piece(job, code, reals, row, first + task, turn - 1, slot, like,
+                                  images, closing)
                         longest = max(longest, ticks() - start)
                     done += 1
-                    task = claim(claims, part * rows + row, step, size)
+                    task = claim(claims, part * span + row, turn, size)
                 if done > 0:
-                    fetch_add(control, DONE, done)
+                    fetch_add(control, own, done)
             row = next_row(code, row)
     if slot == 0:
-        await_done(control, tasks_of_step * steps, slot, longest)
+        await_done(control, tickets_before(job, steps + 1) + job[CLOSING_TICKETS], slot, longest)
+
+
+@kernel
+def claims_of(rows):
+    """Words that each thread has for its claims: no two threads' are in lines that lie together."""
+    return (rows + APART - 1) // APART * APART
 
 
 @kernel
@@ -160,10 +203,41 @@ def claim(claims, place, step, size):
 
 
 @kernel
+def tasks_done(control):
+    """How many tasks of the job are done, or a moment ago were."""
+    total = 0
+    for i in range(min(control[THREADS], DONES)):
+        total += load_acquire(control, DONE + i * APART)
+    return total
+
+
+@kernel
+def leaves_others(code, row, last):
+    """True for strands behind which everything waits: a thread that took another's strand as soon
+    as it has done its own would take memory too that the other one has, and will want again.
+    """
+    if code[row * ROW + OP] != STRANDS:
+        return False
+    after = next_row(code, row)
+    return after == last or (
+        code[after * ROW + WAIT] == code[row * ROW + FIRST] + code[row * ROW + TASKS])
+
+
+@kernel
+def are_done(control, count):
+    """True as soon as `count` tasks are done; false where that takes longer than HESITATION."""
+    for _ in range(HESITATION):
+        if tasks_done(control) >= count:
+            return True
+        pause()
+    return False
+
+
+@kernel
 def await_done(control, count, slot, longest):
     """Spin until `count` tasks of the job are done; the caller's thread notes a stall."""
     spins, start = 0, 0
-    while load_acquire(control, DONE) < count:
+    while tasks_done(control) < count:
         spins += 1
         if spins < PATIENCE:
             pause()
@@ -242,10 +316,11 @@ def serve(control_address, subject, threads, slot, steps, like, images):
     if threads == 1:
         take_part(control, job, steps, False, slot, like, images)
         return 0
-    control[DONE] = 0
+    for i in range(DONES):
+        control[DONE + i * APART] = 0
     control[PROGRAM], control[STEPS], control[THREADS] = subject, steps, threads
     claims = pointer_to(control[CLAIMS], np.int64)
-    for i in range(threads * job[ROWS]):
+    for i in range(threads * claims_of(job[ROWS])):
         claims[i] = 0
     fetch_add(control, JOB, 1)  # odd: open
     take_part(control, job, steps, True, slot, like, images)

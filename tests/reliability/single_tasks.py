@@ -35,7 +35,8 @@ class SingleTasks:
         """Run task `task` of instruction `row` as the thread of that slot (1 or more)."""
         threads = int(max(self.code[:, TASKS].max(), slot + 1))  # a part has one task at most
         # Each part has claimed more tasks than there are.
-        claims = np.full((threads, self.rows), 1 << executor.STEP_BIT | 1 << 20, np.int64)
+        words = executor.claims_of(self.rows)
+        claims = np.full((threads, words), 1 << executor.STEP_BIT | 1 << 20, np.int64)
         claims[task, row] = 0  # with as many parts as tasks, part `task` is that task
         control = self._control
         control[:] = 0
@@ -46,5 +47,5 @@ class SingleTasks:
         control[executor.CLAIMS] = address_of(claims)
         work, kind = _pool.door(int(self.program._job[executor.KIND]))
         work(address_of(control), kind, 1, slot, 1)
-        done = control[executor.DONE] - self.code[row, FIRST]
+        done = sum(control[executor.DONE :: executor.APART]) - self.code[row, FIRST]
         assert done == 1, f"MISTRUSTED: {done} tasks of row {row} were run, not one"
