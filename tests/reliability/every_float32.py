@@ -138,7 +138,7 @@ def _table() -> dict[str, Function]:
     # Where their second factor is subnormal it counts as 0, and so does the product.
     found["gelu"] = Function(ops.gelu_forward, _gelu, EVERY, 6.0, least=15 * _LEAST)
     found["silu"] = Function(ops.silu_forward, _silu, EVERY, 2.5, least=90 * _LEAST)
-    found["root"] = Function(_whole(square_root), np.sqrt, (_span(2.0**-126, 2.0**127), *NAN), 2.0,
+    found["root"] = Function(_whole(square_root), np.sqrt, (_span(2.0**-126, 2.0**127), *NAN), 0.5,
                              True)
     found["divide"] = Function(
         _whole(reciprocal), np.reciprocal,
