@@ -1,9 +1,11 @@
-"""Which core a thread is on, and how it gets off one.
+"""Which core a thread is on, and how others are kept off it.
 
 A woken thread may land on the core of the thread that woke it, which is busy and stays so, while
 the other core idles: Linux looks for an idle one only among cores that it knows to share a cache,
-which virtual machines often do not tell. Balancing moves it after milliseconds, a whole training
-step. Where the system offers no such calls, these functions do nothing.
+which virtual machines often do not tell. It then waits there until the other one's time is up, and
+two threads that share a core for some milliseconds are slower than one. So whoever wakes it
+says before that it may run anywhere else. Where the system offers no such calls, these
+functions do nothing.
 """
 
 from __future__ import annotations
@@ -31,12 +33,12 @@ def current_cpu() -> int:
     return _getcpu() if _getcpu is not None else -1
 
 
-def leave_cpu(cpu: int) -> None:
-    """Move the calling thread off a core, if it is there and may run on another."""
-    if cpu < 0 or current_cpu() != cpu:
-        return
-    allowed = os.sched_getaffinity(0)
-    if len(allowed) > 1 and cpu in allowed:
+def keep_off(thread: int, cpu: int) -> None:
+    """Let another thread run on the caller's cores but this one, unless it is the only one.
+
+    thread: as `threading.get_native_id` gives it.
+    """
+    if cpu >= 0:
         with contextlib.suppress(OSError):  # containers may forbid it
-            os.sched_setaffinity(0, allowed - {cpu})
-            os.sched_setaffinity(0, allowed)
+            allowed = os.sched_getaffinity(0)
+            os.sched_setaffinity(thread, allowed - {cpu} or allowed)

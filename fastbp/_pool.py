@@ -18,7 +18,7 @@ import numpy as np
 from fastbp import _runtime
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._native import Native
-from fastbp._placement import current_cpu, leave_cpu
+from fastbp._placement import current_cpu, keep_off
 from fastbp.kernels import program
 
 work, work_with_images = Native(program.work), Native(program.work_with_images)
@@ -27,8 +27,8 @@ MOST_THREADS = 64
 # Idle turns of a worker before it sleeps: about 250 microseconds of pause instructions.
 SPINS = 20_000
 # How long the caller works alone after another process had taken a worker's core: at first, and at
-# most after one stall upon another.
-ALONE_SECONDS, MOST_ALONE_SECONDS = 0.002, 0.25
+# most; each stall doubles it, and so much time in company without one halves it.
+ALONE_SECONDS, MOST_ALONE_SECONDS, TRUST_SECONDS = 0.002, 0.25, 0.05
 _DTYPES = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 _doors: dict[int, tuple[Callable[..., int], int]] = {}
 
@@ -62,17 +62,16 @@ class _Worker:
         self.pool, self.slot = pool, slot
         self.kind = 4
         self.asleep = True
-        self.caller_cpu = -1
+        self._off = -1  # the core that it is kept off: the caller's
         self.bell = threading.Lock()
         self.bell.acquire()
-        thread = threading.Thread(target=self._work, name=f"fastbp-{slot}", daemon=True)
-        thread.start()
+        self._thread = threading.Thread(target=self._work, name=f"fastbp-{slot}", daemon=True)
+        self._thread.start()
 
     def _work(self) -> None:
         control = self.pool.control
         while True:
             self.bell.acquire()
-            leave_cpu(self.caller_cpu)
             while True:
                 help_out, kind = door(self.kind)
                 other = help_out(self.pool.address, kind, 1, self.slot, SPINS)
@@ -84,12 +83,16 @@ class _Worker:
                     break
                 self.asleep = False
 
-    def wake(self, kind: int) -> None:
-        """Let the worker look for a job (called by the holder of the pool)."""
+    def wake(self, kind: int, cpu: int) -> None:
+        """Let the worker look for a job, anywhere but on this core (called by the holder of the
+        pool).
+        """
+        if cpu != self._off:
+            self._off = cpu
+            keep_off(self._thread.native_id or 0, cpu)
         if self.asleep:
             self.kind = kind
             self.asleep = False
-            self.caller_cpu = current_cpu()
             self.bell.release()
 
 
@@ -125,8 +128,8 @@ class Pool:
 
     def run(self, job: int, rows: int, steps: int, kind: int, threads: int) -> int:
         """Run a program of so many instructions with up to `threads` threads, the caller's too."""
-        run, threads = door(kind)[0], min(threads, self.most_threads)
-        if (threads == 1 or time.perf_counter() < self.alone_until
+        run, threads, begin = door(kind)[0], min(threads, self.most_threads), time.perf_counter()
+        if (threads == 1 or begin < self.alone_until
                 or not self.busy.acquire(blocking=False)):
             return run(self.address, job, 1, 0, steps)
         try:
@@ -134,15 +137,17 @@ class Pool:
             words = threads * program.claims_of(rows)
             if words > len(self.claims):
                 self._make_claims(2 * words)
+            cpu = current_cpu()
             for worker in self.workers[: threads - 1]:
-                worker.wake(kind)
+                worker.wake(kind, cpu)
             result = run(self.address, job, threads, 0, steps)
             if self.control_words[program.STALLS]:
                 self.control_words[program.STALLS] = 0
                 self.alone_until = time.perf_counter() + self.alone_seconds
                 self.alone_seconds = min(2 * self.alone_seconds, MOST_ALONE_SECONDS)
-            else:
-                self.alone_seconds = ALONE_SECONDS
+            elif self.alone_seconds > ALONE_SECONDS:
+                trust = 0.5 ** ((time.perf_counter() - begin) / TRUST_SECONDS)
+                self.alone_seconds = max(trust * self.alone_seconds, ALONE_SECONDS)
             return result
         finally:
             self.busy.release()

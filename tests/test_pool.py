@@ -1,4 +1,4 @@
-"""What the pool does about cores: a stalled helper is done without, a woken one moves away."""
+"""The pool and cores: a stalled helper is done without, others keep off the caller's core."""
 
 from __future__ import annotations
 
@@ -38,21 +38,56 @@ def test_after_a_stall_the_caller_works_alone_for_a_while():
         pool.alone_until, pool.alone_seconds = 0.0, _pool.ALONE_SECONDS
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no such call")
-def test_leaving_a_core_leaves_the_affinity_as_it_was():
-    allowed = os.sched_getaffinity(0)
-    seen = []
+def test_trust_comes_back_with_time_in_company():
+    pool = _pool._pool
+    with fastbp.threads(2, oversubscribe=True):
+        pool.alone_until, pool.alone_seconds = 0.0, 0.1
+        for _ in range(3):
+            before = pool.alone_seconds
+            ops.matmul(*LARGE)
+            assert _pool.ALONE_SECONDS <= pool.alone_seconds < before
+            pool.alone_until = 0.0
+        pool.alone_seconds = _pool.ALONE_SECONDS
 
-    def move() -> None:
-        here = _placement.current_cpu()
-        _placement.leave_cpu(here)
-        seen.append((here, os.sched_getaffinity(0)))
-        _placement.leave_cpu(-1)
-        _placement.leave_cpu(10_000)
 
-    thread = threading.Thread(target=move)
+AFFINITY = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no such system call")
+
+
+@AFFINITY
+def test_a_thread_is_kept_off_a_core_where_there_are_others():
+    allowed, stay = os.sched_getaffinity(0), threading.Event()
+    thread = threading.Thread(target=stay.wait)
     thread.start()
-    thread.join()
-    here, after = seen[0]
-    assert here in allowed
-    assert after == allowed == os.sched_getaffinity(0)
+    number = thread.native_id
+    try:
+        for cpu in allowed:
+            _placement.keep_off(number, cpu)
+            assert os.sched_getaffinity(number) == (allowed - {cpu} or allowed)
+        before = os.sched_getaffinity(number)
+        _placement.keep_off(number, -1)
+        assert os.sched_getaffinity(number) == before
+    finally:
+        stay.set()
+        thread.join()
+    _placement.keep_off(1 << 30, 0)  # no such thread
+    assert os.sched_getaffinity(0) == allowed
+
+
+@AFFINITY
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_workers_are_kept_off_the_callers_core():
+    allowed = os.sched_getaffinity(0)
+    with fastbp.threads(2):
+        for cpu in sorted(allowed)[:2]:
+            try:
+                os.sched_setaffinity(0, {cpu})
+                here = _placement.current_cpu()
+                os.sched_setaffinity(0, allowed)
+                ops.matmul(*LARGE)
+            finally:
+                os.sched_setaffinity(0, allowed)
+            (worker, *_) = _pool._pool.workers
+            kept = os.sched_getaffinity(worker._thread.native_id)
+            assert kept == allowed - {worker._off}
+            if _placement.current_cpu() == here:  # the system has left us there
+                assert here not in kept
