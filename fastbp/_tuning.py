@@ -73,3 +73,24 @@ class StrandBlocks:
 
 
 STRANDS = StrandBlocks()
+
+
+@dataclass(frozen=True)
+class SectionBlocks:
+    """When a step is cut by neurons (fastbp/sections.py; measurements: docs/design/013)."""
+
+    # Hidden neurons, weights and FLOPs of a step below which waiting takes what is gained.
+    least_neurons: int = 64
+    least_weights: int = 4_000
+    least_flops: int = 300_000
+    # From so many hidden neurons on there are four sections instead of two.
+    many_neurons: int = 256
+    # FLOPs of a section's step at most: more are better cut for as many threads as there may be;
+    # sooner where the batch can be cut into strands.
+    most_flops: int = 20_000_000
+    most_flops_in_strands: int = 8_000_000
+    # Samples of a run at least: 8 steps of 100 gain as much as copying takes.
+    least_run_rows: int = 800
+
+
+SECTIONS = SectionBlocks()

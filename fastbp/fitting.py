@@ -26,6 +26,7 @@ from fastbp.diagnosis import bad_data, bad_parameter, bad_value
 from fastbp.feeds import Feed, Window
 from fastbp.history import History
 from fastbp.schedules import Constant
+from fastbp.sections import is_long_run
 
 if TYPE_CHECKING:
     from fastbp import training_state
@@ -187,7 +188,9 @@ class Fit:
         trainer, begin, done = self.trainer, time.perf_counter(), self._done
         rest = window.end - self.position
         size = rest if self.rows < 0 else min(self.batch_size, rest)
-        plan, left = trainer.plan_of(window.samples, size), rest // size
+        full = self.rows - self.rows % self.batch_size  # the samples of an epoch's whole batches
+        plan, left = trainer.plan_of(window.samples, size, long_runs=size == self.batch_size
+                                     and is_long_run(full)), rest // size
         count = self._count_until_edge(left) if plan.plan.is_compiled else 1
         first, rates = trainer.step_count, self._rates_of(done, count)
         losses = trainer.run_steps(plan, window.samples, rates, self._address(window))

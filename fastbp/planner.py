@@ -230,19 +230,19 @@ class Plan:
             self.gradients[node] = self.new(dy.cols)
             emit_scale(self.program, self.gradients[node], dy, 1.0)
 
-    def _updates_weights(self) -> bool:
+    def updates_weights(self) -> bool:
         """True where the matmul that makes a weight's gradient may update the weight at once."""
         return (self.update is not None and self.update.clip_norm is None
                 and can_update_in_place(self.rows, self.dtype.itemsize))
 
     def weight_target(self, layer: Layer, name: str) -> Operand:
         """Where the gradient matmul of a weight writes: the weight itself where it is fused."""
-        arrays = layer.parameters if self._updates_weights() else layer.gradients
+        arrays = layer.parameters if self.updates_weights() else layer.gradients
         return self.network.operand(arrays[name])
 
     def weight_finish(self, layer: Layer, name: str) -> Finish | None:
         """The update as the matmul's epilogue, or None."""
-        if not self._updates_weights():
+        if not self.updates_weights():
             return None
         update = self.update
         assert update is not None

@@ -59,10 +59,10 @@ class Strands:
                 yield strand
                 self.plan.read_by([source for sources in strand.sources for source in sources])
 
-    def emit_update(self, emit_losses: Callable[[bool], None]) -> None:
+    def emit_update(self, emit_losses: Callable[[], None]) -> None:
         """Behind the strands: the sums of their gradients, and the optimizer's step.
 
-        emit_losses: emits the batch's loss, which may halt the run; told whether to keep it.
+        emit_losses: emits the batch's loss, which may halt the run.
         """
         plan, item = self.plan, self.plan.dtype.itemsize
         sums, size = address_of(plan.network.gradient_values), plan.network.layout.size
@@ -72,7 +72,7 @@ class Strands:
         with plan.program.strands(-(-size // block)) as numbers:
             for number in numbers:
                 # Each finds out for itself whether the run halts, instead of waiting for one.
-                emit_losses(number == 0)
+                emit_losses()
                 begin, end = number * block, min(size, (number + 1) * block)
                 parts = Operand(address_of(self.gradients) + begin * item, self.count, end - begin,
                                 size)

@@ -169,10 +169,11 @@ class Trainer:
     def _samples(self, x: Any, y: Any, sample_weight: Any) -> Samples:
         return Samples.of(self.network, self.losses, x, y, sample_weight)
 
-    def _plan(self, samples: Samples, rows: int, update: Update | None) -> TrainingPlan:
+    def _plan(self, samples: Samples, rows: int, update: Update | None,
+              long_runs: bool = False) -> TrainingPlan:
         is_labels = tuple(target.is_labels for target in samples.targets)
         weighted = samples.weights is not None
-        key = (rows, is_labels, samples.is_sparse, weighted, update is not None)
+        key = (rows, is_labels, samples.is_sparse, weighted, update is not None, long_runs)
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) > 8:
@@ -181,12 +182,16 @@ class Trainer:
                         step_cell=self._step_cell, sparse=samples.is_sparse,
                         halts=self.check_finite and update is not None)
             found = self._plans[key] = TrainingPlan(plan, self.losses, samples.targets,
-                                                    self._step_losses, weighted=weighted)
+                                                    self._step_losses, weighted=weighted,
+                                                    long_runs=long_runs)
         return found
 
-    def plan_of(self, samples: Samples, rows: int) -> TrainingPlan:
-        """The program of a training step on so many rows of these samples."""
-        return self._plan(samples, rows, self._update)
+    def plan_of(self, samples: Samples, rows: int, *, long_runs: bool = False) -> TrainingPlan:
+        """The program of a training step on so many rows of these samples.
+
+        long_runs: see `TrainingPlan`.
+        """
+        return self._plan(samples, rows, self._update, long_runs)
 
     def run_steps(self, plan: TrainingPlan, samples: Samples, lrs: np.ndarray,
                   index: int = 0) -> np.ndarray:

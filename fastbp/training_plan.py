@@ -15,6 +15,7 @@ from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.reduce import GATHER_LABELS, GATHER_ROWS
 from fastbp.losses import Loss
 from fastbp.planner import KINDS, Plan
+from fastbp.sections import Sections, section_count
 from fastbp.strands import Strands, strand_count
 from fastbp.targets import Target
 
@@ -31,16 +32,22 @@ class TrainingPlan:
 
     def __init__(self, plan: Plan, losses: Sequence[Loss], targets: Sequence[Target],
                  step_losses: np.ndarray, *, weighted: bool = False,
-                 reduction: Reduction = MEAN, penalty: float = 0.0) -> None:
+                 reduction: Reduction = MEAN, penalty: float = 0.0,
+                 long_runs: bool = False) -> None:
         self.plan = plan
         self._losses, self._targets, self._step_losses = losses, targets, step_losses
         self._labels: list[np.ndarray] = []
         self._sources: list[list[Source]] = [[] for _ in targets]
+        count = section_count(plan) if long_runs else 1
+        sections = Sections(plan, count) if count > 1 else None
         self._weights = self._emit_weights() if weighted else 0
-        self._reduction, self._norms = reduction, self._emit_penalty(penalty)
+        self._reduction = reduction
+        self._norms = sections.penalty(penalty) if sections else self._emit_penalty(penalty)
         strands = strand_count(plan)
         # The mean's weights would have to be known before.
-        if strands == 1 or (weighted and not reduction.denominator):
+        if sections:
+            self._emit_sections(sections)
+        elif strands == 1 or (weighted and not reduction.denominator):
             self._emit_batch(plan)
             plan.emit_update()
         else:
@@ -53,18 +60,32 @@ class TrainingPlan:
         batches = [self._emit_target(plan, number) for number in range(len(self._targets))]
         plan.emit_forward()
         gradients: dict[int, Operand] = {}
-        weights = self._weights and self._weights + plan.first_row * plan.dtype.itemsize
-        for number, loss in enumerate(self._losses):
-            node = plan.network.output_steps[number]
-            logits = plan.values[node]
-            dlogits = plan.new(logits.cols)
-            emit = getattr(emit_losses, f"emit_{loss.name}")
-            emit(plan.program, dlogits, logits, batches[number],
-                 address_of(self._step_losses[number]), weights=weights,
-                 reduction=self._reduction, penalty=self._norms if number == 0 else None,
-                 tally=tallies[number] if tallies else None, **loss.settings)
-            gradients[node] = dlogits
+        for number, node in enumerate(plan.network.output_steps):
+            gradients[node] = self._emit_loss(plan, number, plan.values[node], batches[number],
+                                              tallies[number] if tallies else None)
         plan.emit_backward(gradients)
+
+    def _emit_loss(self, plan: Plan, number: int, logits: Operand, batch: Operand | int,
+                   tally: Tally | None = None) -> Operand:
+        """The gradient of an output; its loss is emitted too."""
+        loss, dlogits = self._losses[number], plan.new(logits.cols)
+        emit = getattr(emit_losses, f"emit_{loss.name}")
+        weights = self._weights and self._weights + plan.first_row * plan.dtype.itemsize
+        emit(plan.program, dlogits, logits, batch, address_of(self._step_losses[number]),
+             weights=weights, reduction=self._reduction,
+             penalty=self._norms if number == 0 else None, tally=tally, **loss.settings)
+        return dlogits
+
+    def _emit_sections(self, sections: Sections) -> None:
+        """The whole step in sections."""
+        def emit_batch(part: Plan) -> Operand | int:
+            part.emit_inputs()
+            return self._emit_target(part, 0)
+
+        def emit_loss(part: Plan, logits: Operand, batch: Operand | int) -> Operand:
+            return self._emit_loss(part, 0, logits, batch)
+
+        sections.emit(emit_batch, emit_loss, overlap=not self._weights)
 
     def _emit_strands(self, count: int) -> None:
         """The same in strands, then the update."""
@@ -76,10 +97,10 @@ class TrainingPlan:
         for strand in strands.each(overlap=not self._weights):
             self._emit_batch(strand, tallies)
 
-        def emit_losses(keep: bool) -> None:
+        def emit_losses() -> None:
             for number, tally in enumerate(tallies):
-                emit_tally(plan.program, address_of(self._step_losses[number]) if keep else 0,
-                           tally, self._reduction, self._norms if number == 0 else None)
+                emit_tally(plan.program, address_of(self._step_losses[number]), tally,
+                           self._reduction, self._norms if number == 0 else None)
 
         strands.emit_update(emit_losses)
 

@@ -123,7 +123,7 @@ def test_clip_scale_shows_what_is_not_finite():
 
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (3, 16), (5, 67), (2, 129), (40, 1009), (1, 20_000)])
-def test_add_scale_and_fill(shape, dtype, rng):
+def test_add_scale_fill_and_copy(shape, dtype, rng):
     if SLOW and shape[0] == 40:
         shape = (20, 1009)  # two tasks
     a, b = (conditions.make(reference.reals(rng, shape, dtype), GAP) for _ in range(2))
@@ -132,6 +132,7 @@ def test_add_scale_and_fill(shape, dtype, rng):
         (emit.emit_add, (a, b), a + b, 0.0),
         (emit.emit_scale, (b, 0.3), dtype(0.3) * b, 0.0),
         (emit.emit_fill, (0.3,), np.full(shape, dtype(0.3)), 0.0),
+        (emit.emit_copy, (b,), b, 0.0),
     ):
         out = conditions.Output(shape, dtype, GAP)
         operands = [Operand.of(v) if isinstance(v, np.ndarray) else v for v in arguments]
@@ -142,6 +143,16 @@ def test_add_scale_and_fill(shape, dtype, rng):
     bound = 3 * u * (np.abs(a) + np.abs(b))
     run(dtype, emit.emit_add, Operand.of(a), Operand.of(a), Operand.of(b), factor=-0.3)
     reference.assert_within(a, expected, bound, "in place")
+
+
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+def test_copies_are_bit_by_bit_where_subnormal_numbers_are_taken_as_zero(dtype):
+    least = np.finfo(dtype).smallest_subnormal
+    x, out = np.array([[least, -least, np.nan, -0.0, np.inf, 3.0]], dtype), np.ones((1, 6), dtype)
+    program = Program(dtype, flush=True)
+    emit.emit_copy(program, Operand.of(out), Operand.of(x))
+    program.run()
+    assert out.tobytes() == x.tobytes()
 
 
 @pytest.mark.skipif(SLOW, reason="large; threads do not matter in plain Python")

@@ -113,7 +113,8 @@ def test_a_halted_run_is_closed(threads):
                     emit_add(program, value, value, limit)
     partials = program.workspace(1, "float64")
     program.emit(SQUARED_NORM, out=partials, x=value.address, size=1, block=1)
-    program.emit(MERGE_LOSS, losses=0, partials=partials, count=1, cell=0, norms=0, norm_count=0,
+    program.emit(MERGE_LOSS, losses=program.workspace(8, "float64"), partials=partials, count=1,
+                 cell=0, norms=0, norm_count=0,
                  rates=0, halted=program.halted_word, factor=1.0, penalty=0.0)
     emit_fill(program, limit, 1.0)
     program.begin_closing()
@@ -126,6 +127,24 @@ def test_a_halted_run_is_closed(threads):
     program.run(5)
     assert not program.halted
     np.testing.assert_array_equal(cells[:, 0], [10.0, 1.0, 10.0])
+
+
+def test_a_thread_that_was_not_asked_may_join():
+    """Those of an earlier run are still looking for work; what they do counts."""
+    x = allocate(64, "float64").reshape(4, 16)
+    program = Program("float64")
+    for _ in range(4):
+        with program.strands(4) as strands:
+            for number in strands:
+                row = Operand.of(x[number : number + 1])
+                for _ in range(20):
+                    emit_add(program, row, row, Operand.of(program.keep(np.ones((1, 16)))))
+    for _ in range(50):
+        for threads in (7, 2):
+            fastbp.set_num_threads(threads, oversubscribe=True)
+            program.run(3)
+    fastbp.set_num_threads(None)
+    np.testing.assert_array_equal(x, np.full((4, 16), 4.0 * 20 * 3 * 100))
 
 
 def test_a_run_is_opened_and_closed_once():
@@ -287,6 +306,22 @@ def test_bits_do_not_depend_on_threads(optimizer, rng):
         assert strand_count(trainer.plan_of(trainer._samples(x, y, None), 200).plan) > 1
         found.add(b"".join(v.tobytes() for v in net.state_dict().values()))
     assert len(found) == 1
+
+
+def test_a_bad_row_is_reported_whichever_task_sees_it_first(rng):
+    """A network that is cut by itself; the update is two tasks, each of which may end the run."""
+    x, y = rng.standard_normal((200, 64)).astype("float32"), rng.integers(0, 10, 200)
+    net = fastbp.Sequential([fastbp.Affine(64, 100), fastbp.ReLU(), fastbp.Affine(100, 10)])
+    trainer = fastbp.Trainer(net, check_finite=True)
+    fastbp.set_num_threads(2, oversubscribe=True)
+    try:
+        for _ in range(100):
+            assert np.isfinite(trainer.train_step(x, y))
+            x[13, 2] = np.nan
+            assert np.isnan(trainer.train_step(x, y))
+            x[13, 2] = 0.0
+    finally:
+        fastbp.set_num_threads(None)
 
 
 def test_a_bad_row_in_one_strand_changes_nothing(monkeypatch, rng):

@@ -23,7 +23,7 @@ LEVELS: tuple[tuple[str, ...], ...] = (
     ("_memory", "_pool", "_program", "emit", "ops"),
     ("checkpoint", "datasets", "history", "initializers", "layers", "losses", "optim", "plots",
      "schedules"),
-    ("_turn", "batches", "graph", "network", "planner", "strands", "wiring"),
+    ("_home", "_turn", "batches", "graph", "network", "planner", "sections", "strands", "wiring"),
     ("_gradcheck", "_interrupts", "callbacks", "data", "diagnosis", "feeds", "fitting", "reading",
      "samples", "targets", "trainer", "training_plan", "training_state"),
     ("fastbp",),

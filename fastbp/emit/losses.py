@@ -102,13 +102,23 @@ class _Parts(NamedTuple):
 def emit_penalty(program: Program, w: int, size: int, rates: int, factor: float, *,
                  overlap: bool = False) -> Penalty | None:
     """The penalty factor * decay * |w|^2 of `size` contiguous parameters at address w."""
-    tasks = -(-size // BLOCK)
+    tasks = norm_tasks(size)
     if not tasks:
         return None
     partials = program.workspace(tasks, "float64")
-    program.emit(SQUARED_NORM, tasks=tasks, overlap=overlap, out=partials, x=w, size=size,
-                 block=BLOCK)
+    emit_norm(program, partials, w, size, overlap=overlap)
     return Penalty(partials, tasks, rates, factor)
+
+
+def norm_tasks(size: int) -> int:
+    """How many parts the squared norm of `size` numbers has."""
+    return -(-size // BLOCK)
+
+
+def emit_norm(program: Program, partials: int, w: int, size: int, *, overlap: bool = False) -> None:
+    """The parts of the squared norm of `size` contiguous parameters at address w."""
+    program.emit(SQUARED_NORM, tasks=norm_tasks(size), overlap=overlap, out=partials, x=w,
+                 size=size, block=BLOCK)
 
 
 def emit_softmax(program: Program, y: Operand, x: Operand, *, overlap: bool = False) -> None:

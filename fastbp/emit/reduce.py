@@ -128,6 +128,11 @@ def emit_scale(program: Program, out: Operand, x: Operand, factor: float, *,
     _combine(program, reduce.SCALE, out, out, x, factor, overlap)
 
 
+def emit_copy(program: Program, out: Operand, x: Operand, *, overlap: bool = False) -> None:
+    """out = x, bit by bit."""
+    _combine(program, reduce.COPY, out, out, x, 0.0, overlap)
+
+
 def emit_fill(program: Program, out: Operand, value: float, *, overlap: bool = False) -> None:
     """out = value."""
     _combine(program, reduce.FILL, out, out, out, value, overlap)

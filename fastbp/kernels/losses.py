@@ -276,15 +276,14 @@ def run_merge_loss(w, r, task, step, slot, like):
 
     Sums in order; without a cell (address 0) its factor is 1. norms: parts of a squared norm; decay
     is what multiplies the weight decay in this step's row of rates (update.py). halted: address of
-    the word that ends the run where the loss is not finite, or 0. losses: 0 where it is only to be
-    looked at.
+    the word that ends the run where the loss is not finite, or 0. Where several tasks look at a
+    loss all of them write it, before one ends the run for the others.
     """
     total = sum_of(pointer_to(w[1], np.float64), w[2]) * r[0] * factor_of(w[3], 1.0)
     if w[5] > 0:
         decay = pointer_to(w[6], np.float64)[RATES * step + 3]
         total += r[1] * decay * sum_of(pointer_to(w[4], np.float64), w[5])
-    if w[0] != 0:
-        pointer_to(w[0], np.float64)[step] = total
+    pointer_to(w[0], np.float64)[step] = total
     if w[7] != 0 and not total - total == 0.0:
         pointer_to(w[7], np.int64)[0] = 1
 

@@ -29,7 +29,7 @@ CLIP_SCALE = Instruction("clip_scale", "cell partials count", "max_norm")
 COMBINE = Instruction(
     "combine", "kind out out_step a a_step b b_step rows cols block_rows block_cols", "factor")
 # Kinds of COMBINE.
-ADD, SCALE, FILL = range(3)
+ADD, SCALE, FILL, COPY = range(4)
 
 
 # ---- sums ----------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def run_gather_labels(w, r, task, step, slot, like):
 
 @kernel
 def combine(kind, out, out_step, a, a_step, b, b_step, rows, cols, factor):
-    """out = a + factor*b (ADD), factor*b (SCALE) or factor (FILL).
+    """out = a + factor*b (ADD), factor*b (SCALE), factor (FILL) or b (COPY).
 
     All (rows, cols), rows at their steps, columns contiguous, one dtype; what a kind does not
     name is not read. Overwrites out, which may be a or b. ADD with factor 1 is the correctly
@@ -196,6 +196,8 @@ def combine(kind, out, out_step, a, a_step, b, b_step, rows, cols, factor):
                 value = fma(scale, load_strip(q, j, n), load_strip(p, j, n))
             elif kind == SCALE:
                 value = scale * load_strip(q, j, n)
+            elif kind == COPY:  # bit by bit: a product may take subnormal numbers as zero
+                value = load_strip(q, j, n)
             store_strip(y, j, value, n)
 
 

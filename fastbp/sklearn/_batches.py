@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastbp.planner import Plan, Update
+from fastbp.sections import is_long_run
 from fastbp.sklearn._data import Samples
 from fastbp.sklearn._losses import Criterion
 from fastbp.sklearn._network import Model
@@ -171,5 +172,6 @@ class Batches:
             self._programs[rows] = TrainingPlan(
                 plan, [self._settings.criterion.loss], [target], self._losses,
                 weighted=self.samples.weights is not None,
-                reduction=self._settings.criterion.reduction(), penalty=0.5 * alpha), update
+                reduction=self._settings.criterion.reduction(), penalty=0.5 * alpha,
+                long_runs=rows == self.batch_size and is_long_run(self.full * rows)), update
         return self._programs[rows]

@@ -34,9 +34,9 @@ class SingleTasks:
     def run(self, row: int, task: int, slot: int = 1) -> None:
         """Run task `task` of instruction `row` as the thread of that slot (1 or more)."""
         threads = int(max(self.code[:, TASKS].max(), slot + 1))  # a part has one task at most
-        # Each part has claimed more tasks than there are.
+        # Each part has claimed more tasks than there are, in turn 1, a run's first step.
         words = executor.claims_of(self.rows)
-        claims = np.full((threads, words), 1 << executor.STEP_BIT | 1 << 20, np.int64)
+        claims = np.full((threads, words), 2 << executor.STEP_BIT | 1 << 20, np.int64)
         claims[task, row] = 0  # with as many parts as tasks, part `task` is that task
         control = self._control
         control[:] = 0

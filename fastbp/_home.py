@@ -1,0 +1,94 @@
+"""Memory of its own for some of a network's parameters and what the optimizer keeps of them.
+
+A core that reads rows of which another core has every second half fetches those halves too, ahead
+of time, again and again. Where parts of weights belong to one thread for a whole run they are
+copied together before its first step, and back behind its last.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastbp._arena import Layout, address_of, allocate
+from fastbp._program import Operand, Program
+from fastbp.emit.gemm import Finish
+from fastbp.emit.reduce import emit_copy
+from fastbp.emit.update import emit_update
+from fastbp.kernels.gemm import UPDATE
+from fastbp.network import Network
+from fastbp.planner import Update
+
+# Between two homes lies more than a core fetches ahead.
+_APART_BYTES = 4096
+
+
+class Home:
+    """Copies of parameters, with copies of the optimizer's slots and room for gradients.
+
+    One block: values, slots and gradients, each of all parameters in the same order, weights
+    (which decay) before the others.
+    """
+
+    def __init__(self, program: Program, network: Network, update: Update,
+                 weights: dict[str, np.ndarray], others: dict[str, np.ndarray]) -> None:
+        """weights, others: views of the network's parameters, by a name."""
+        self.update, self._program = update, program
+        self._originals = {**weights, **others}
+        layout = Layout(network.dtype)
+        for name, view in weights.items():
+            layout.add(name, view.shape)
+        self.decay_size = layout.size
+        for name, view in others.items():
+            layout.add(name, view.shape)
+        self._size, self._item = layout.size, network.dtype.itemsize
+        count = (2 + len(update.slots)) * layout.size + _APART_BYTES // self._item
+        memory = program.keep(allocate(count, network.dtype))
+        self.address = address_of(memory)
+        self._copies = {name: network.operand(view)
+                        for name, view in layout.views(memory).items()}
+        # From a parameter to each slot of it.
+        self._slots = [address_of(slot) - address_of(network.values) for slot in update.slots]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._copies
+
+    def __getitem__(self, name: str) -> Operand:
+        return self._copies[name]
+
+    def address_of(self, name: str) -> int:
+        """Address of a parameter's copy, or 0 where it has none."""
+        return self._copies[name].address if name in self._copies else 0
+
+    def emit_copies(self, *, into: bool) -> None:
+        """Values and slots: from the network into the home, or back."""
+        for number, shift in enumerate([0, *self._slots]):
+            for name, view in self._originals.items():
+                original = Operand.of(view).shifted(shift)
+                copy = self._copies[name].shifted(self._block(number))
+                out, x = (copy, original) if into else (original, copy)
+                emit_copy(self._program, out, x)
+
+    def _block(self, number: int) -> int:
+        """From a value to its slot 1, 2, ..., in bytes; to its gradient behind the last."""
+        return number * self._size * self._item
+
+    def _slots_of(self, address: int) -> tuple[int, ...]:
+        return tuple(address + self._block(1 + i) for i in range(len(self._slots)))
+
+    def finish(self, name: str) -> Finish:
+        """The update of a weight, as the epilogue of the product that makes its gradient."""
+        w, update = self._copies[name].address, self.update
+        first, second = (*self._slots_of(w), w, w)[:2]
+        return Finish(UPDATE, update.kind, slots=(first, second), hyper=address_of(update.hyper),
+                      rates=address_of(update.rates))
+
+    def gradient_address(self, name: str) -> int:
+        """Where the gradient of what is no weight belongs."""
+        return self._copies[name].address + self._block(1 + len(self._slots))
+
+    def emit_update(self) -> None:
+        """The update of all but the weights."""
+        w, update = self.address + self.decay_size * self._item, self.update
+        emit_update(self._program, update.kind, w, w + self._block(1 + len(self._slots)),
+                    self._size - self.decay_size, hyper=address_of(update.hyper_plain),
+                    rates=address_of(update.rates), slots=self._slots_of(w))

@@ -1,0 +1,257 @@
+"""Sections: when they are taken, and that they train as one piece does."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+import fastbp
+from fastbp import fitting, training_plan
+from fastbp.planner import Plan, Update
+from fastbp.sections import affine_pair, owned, section_count
+from fastbp.sklearn import MLPClassifier, _batches
+
+LAYOUTS = list(itertools.product(("column", "row"), repeat=2))
+
+
+@pytest.fixture
+def sections(monkeypatch):
+    """Cuts whatever can be cut into so many sections, in runs of any length."""
+
+    def choose(count):
+        def count_of(plan):
+            fits = affine_pair(plan) and plan.update is not None and plan.updates_weights()
+            return count if fits else 1
+
+        monkeypatch.setattr(training_plan, "section_count", count_of)
+        for module in (fitting, _batches):
+            monkeypatch.setattr(module, "is_long_run", lambda rows: rows > 0)
+
+    return choose
+
+
+def network(dtype="float64", layouts=("column", "row"), activation="relu", outputs=3, bias=True):
+    """70 hidden neurons: 5 lines of float32, 9 of float64."""
+    return fastbp.Sequential([
+        fastbp.Affine(7, 70, layout=layouts[0], activation=activation, bias=bias),
+        fastbp.Affine(70, outputs, layout=layouts[1], bias=bias)], dtype=dtype, seed=1)
+
+
+def hidden_weights(net):
+    return next(view for name, view in net.parameters.items() if name.endswith("w"))
+
+
+def plan_of(trainer):
+    """The plan of the whole batches of the trainer's last fit."""
+    return next(p.plan for p in trainer._plans.values() if p.plan.rows > 1)
+
+
+def fit(net, x, y, loss="softmax_cross_entropy", epochs=3, **settings):
+    trainer = fastbp.Trainer(net, loss, settings.pop("optimizer", "adam"))
+    history = trainer.fit(x, y, epochs=epochs, batch_size=8, **settings)
+    return net.state_dict(), [row["loss"] for row in history], trainer
+
+
+def assert_close(found, expected, dtype="float64"):
+    """Sums over neurons in another order, steps that go on from there."""
+    bound = {"float64": 1e-10, "float32": 2e-3}[dtype]
+    for name, value in expected[0].items():
+        assert np.abs(found[0][name] - value).max() <= bound * np.abs(value).max(), name
+    np.testing.assert_allclose(found[1], expected[1], rtol=bound)
+
+
+# ---- when ------------------------------------------------------------------------------------
+
+
+def mlp(*sizes):
+    return fastbp.Sequential([fastbp.Affine(a, b) for a, b in itertools.pairwise(sizes)])
+
+
+def count(net, rows, *, updates=True, clip_norm=None, **settings):
+    net.build()
+    hyper = np.zeros(6)
+    update = Update(0, hyper, hyper, np.zeros((1, 4)), (), clip_norm) if updates else None
+    return section_count(Plan(net, rows, training=True, update=update, **settings))
+
+
+def test_the_problem_alone_decides():
+    assert count(mlp(64, 100, 10), 200) == count(mlp(64, 100, 10), 32) == 2
+    with fastbp.threads(1):
+        assert count(mlp(64, 100, 10), 32) == 2
+    assert count(mlp(784, 256, 10), 32) == 4
+    assert count(mlp(64, 100, 10), 4096) == 1  # strands take more threads
+    assert count(mlp(784, 512, 10), 256) == 1  # so do tasks
+    assert count(mlp(64, 100, 10), 2) == count(mlp(64, 50, 10), 32) == 1  # too little to do
+    assert count(mlp(64, 64, 64, 10), 32) == 1
+    assert count(mlp(64, 100, 10), 32, updates=False) == 1
+    assert count(mlp(64, 100, 10), 32, clip_norm=1.0) == 1  # needs all gradients first
+    assert count(mlp(64, 100, 10), 32, sparse=(True,)) == 1
+
+
+def test_only_two_affine_layers_are_cut():
+    def counted(*layers):
+        return count(fastbp.Sequential(layers), 32)
+
+    first, last = (64, 100), (100, 10)
+    assert counted(fastbp.Affine(*first), fastbp.GELU(), fastbp.Affine(*last)) == 2
+    for between in (fastbp.BatchNorm(100), fastbp.Dropout(0.5), fastbp.LayerNorm(100)):
+        assert counted(fastbp.Affine(*first), between, fastbp.Affine(*last)) == 1
+    assert counted(fastbp.Affine(*first), fastbp.Affine(*last, activation="relu")) == 1
+    graph = fastbp.Graph()
+    h = fastbp.Affine(*first)(graph.input(64))
+    graph.output(fastbp.Affine(*last)(h))
+    graph.output(h)
+    assert count(graph, 32) == 1
+
+
+def test_each_has_whole_lines_and_all_have_all():
+    for neurons, parts, line in itertools.product((64, 100, 257), (2, 3, 4), (8, 16)):
+        found = [owned(neurons, parts, number, line) for number in range(parts)]
+        assert [own.start for own in found[1:]] == [own.stop for own in found[:-1]]
+        assert (found[0].start, found[-1].stop) == (0, neurons)
+        assert all(own.start % line == 0 and own.start < own.stop for own in found)
+
+
+def test_runs_of_few_samples_are_not_cut(rng):
+    for rows, expected in ((1000, True), (500, False)):
+        x, y = rng.standard_normal((rows, 64)).astype("float32"), rng.integers(0, 10, rows)
+        trainer = fastbp.Trainer(mlp(64, 100, 10))
+        trainer.fit(x, y, epochs=1, batch_size=100)
+        assert bool(plan_of(trainer).parts) == expected
+        trainer.train_step(x[:100], y[:100])
+        plan = trainer.plan_of(trainer._samples(x[:100], y[:100], None), 100).plan
+        assert not plan.parts, "a single step is not worth copying"
+
+
+# ---- what they compute -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+@pytest.mark.parametrize("layouts", LAYOUTS, ids="-".join)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_fit_is_that_of_one_piece(dtype, layouts, parts, sections, rng):
+    """60 samples: the last batch is smaller, and its plan goes on from the arenas."""
+    x, y = rng.standard_normal((60, 7)).astype(dtype), rng.integers(0, 3, 60)
+    results = []
+    for number in (1, parts):
+        sections(number)
+        results.append(fit(network(dtype, layouts), x, y))
+    assert len(plan_of(results[1][2]).parts) == 1
+    assert not plan_of(results[0][2]).parts
+    assert_close(results[1], results[0], dtype)
+
+
+@pytest.mark.parametrize("activation", ["identity", "gelu", "tanh", "leaky_relu"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_activations_and_biases(activation, bias, sections, rng):
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    results = []
+    for number in (1, 2):
+        sections(number)
+        results.append(fit(network(activation=activation, bias=bias), x, y))
+    assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize("optimizer", [
+    fastbp.SGD(0.01), fastbp.SGD(0.01, momentum=0.9, nesterov=True, weight_decay=0.1),
+    fastbp.RMSprop(0.01), fastbp.AdamW(0.01, weight_decay=0.1)], ids=repr)
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_optimizers_and_regression(optimizer, outputs, sections, rng):
+    """Targets of the whole, shuffled uint8 rows, weights of samples."""
+    x, y = rng.integers(0, 2, (60, 7)).astype(np.uint8), rng.standard_normal((60, outputs))
+    for weight in (None, rng.random(60) + 0.5):
+        results = []
+        for number in (1, 3):
+            sections(number)
+            results.append(fit(network(outputs=outputs), x, y, "mean_squared_error",
+                               optimizer=optimizer, sample_weight=weight))
+        assert_close(results[1], results[0])
+
+
+def test_a_fit_goes_on_where_something_else_has_been(sections, rng):
+    """Steps by other programs and changed weights between two runs, the optimizer's slots too."""
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    results = []
+    for number in (1, 2):
+        sections(number)
+        net = network()
+        _, losses, trainer = fit(net, x, y)
+        for _ in range(3):
+            losses.append(trainer.train_step(x[:20], y[:20]))
+        hidden_weights(net)[:] *= 0.5
+        losses += [row["loss"] for row in trainer.fit(x, y, epochs=2, batch_size=8)]
+        results.append((net.state_dict(), losses))
+    assert_close(results[1], results[0])
+
+
+def test_penalties_join_the_loss(sections, rng):
+    """scikit-learn's alpha: the squared norm of all weights, of which each section has some."""
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    for solver in ("sgd", "adam"):
+        curves = []
+        for number in (1, 2, 3):
+            sections(number)
+            model = MLPClassifier(hidden_layer_sizes=(70,), solver=solver, alpha=0.5, batch_size=8,
+                                  max_iter=5, random_state=3, n_iter_no_change=9)
+            with pytest.warns(UserWarning, match="iterations"):
+                curves.append(model.fit(x, y).loss_curve_)
+        np.testing.assert_allclose(curves[1], curves[0], rtol=1e-10)
+        np.testing.assert_allclose(curves[2], curves[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_bits_do_not_depend_on_threads(optimizer, rng):
+    """A network that is cut by itself, into two sections and into four."""
+    x, y = rng.standard_normal((900, 64)).astype("float32"), rng.integers(0, 10, 900)
+    for hidden in (100, 256):
+        found = set()
+        for threads in (1, 2, 3, 8):
+            net = mlp(64, hidden, 10)
+            trainer = fastbp.Trainer(net, optimizer=optimizer)
+            fastbp.set_num_threads(threads, oversubscribe=True)
+            try:
+                trainer.fit(x, y, epochs=3, batch_size=32)
+            finally:
+                fastbp.set_num_threads(None)
+            assert plan_of(trainer).parts
+            found.add(b"".join(v.tobytes() for v in net.state_dict().values()))
+        assert len(found) == 1
+
+
+def test_a_bad_row_ends_a_run_and_steps_before_it_count(sections, rng):
+    """Also what is too small for a normal number is still there, bit by bit."""
+    x, y = rng.standard_normal((64, 7)), rng.integers(0, 3, 64)
+    x[37, 2] = np.nan
+    results = []
+    for number in (1, 2):
+        sections(number)
+        net = network()
+        trainer = fastbp.Trainer(net, optimizer=fastbp.SGD(0.1))
+        with pytest.raises(fastbp.NonFiniteError):
+            trainer.fit(x, y, epochs=1, batch_size=8, shuffle=False)
+        results.append((net.state_dict(), [trainer.step_count]))
+    assert_close(results[1], results[0])
+
+    sections(2)
+    net = network()
+    hidden_weights(net)[0, :5] = 1e-310
+    before = net.state_dict()
+    with pytest.raises(fastbp.NonFiniteError):
+        fastbp.Trainer(net).fit(x[37:], y[37:], epochs=1, batch_size=8, shuffle=False)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_plan_knows_the_values_of_all_sections(sections, rng):
+    x, y = rng.standard_normal((8, 7)), rng.integers(0, 3, 8)
+    sections(2)
+    net = network()
+    _, _, trainer = fit(net, x, y, optimizer=fastbp.SGD(1e-300), epochs=1, shuffle=False)
+    plan, (hidden, outputs) = plan_of(trainer), affine_pair(plan_of(trainer))
+    np.testing.assert_array_equal(plan.array_of(0), x)
+    np.testing.assert_allclose(plan.array_of(outputs), net.predict(x), rtol=1e-13)
+    assert plan.has_value(hidden)
+    h = np.maximum(x @ hidden_weights(net), 0)  # biases are 0, but for 1e-300
+    np.testing.assert_allclose(plan.array_of(hidden), h, rtol=1e-13, atol=1e-13)
