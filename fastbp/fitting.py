@@ -188,9 +188,10 @@ class Fit:
         trainer, begin, done = self.trainer, time.perf_counter(), self._done
         rest = window.end - self.position
         size = rest if self.rows < 0 else min(self.batch_size, rest)
-        full = self.rows - self.rows % self.batch_size  # the samples of an epoch's whole batches
-        plan, left = trainer.plan_of(window.samples, size, long_runs=size == self.batch_size
-                                     and is_long_run(full)), rest // size
+        is_whole = size == self.batch_size
+        plan = trainer.plan_of(window.samples, size, long_runs=is_whole and is_long_run(
+            self.rows - self.rows % size))
+        left = rest // size
         count = self._count_until_edge(left) if plan.plan.is_compiled else 1
         first, rates = trainer.step_count, self._rates_of(done, count)
         losses = trainer.run_steps(plan, window.samples, rates, self._address(window))

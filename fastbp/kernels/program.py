@@ -72,8 +72,8 @@ JOB_WORDS = 15
 REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
-# Spins before a thread takes a strand that was another's.
-HESITATION = 200
+# Ticks before a thread takes a strand that was another's: some 2 microseconds.
+HESITATION = 6000
 # A wait is a stall where it took so many ticks (half a millisecond) and four times the waiting
 # thread's longest task: whoever has the task has been sent off its core.
 STALL_TICKS, STALL_TASKS = 1_500_000, 4
@@ -228,8 +228,11 @@ def leaves_others(code, row, last):
 
 @kernel
 def are_done(control, count):
-    """True as soon as `count` tasks are done; false where that takes longer than HESITATION."""
-    for _ in range(HESITATION):
+    """True as soon as `count` tasks are done; false where that takes longer than HESITATION, and at
+    once where there is nobody else to do them.
+    """
+    start = ticks()
+    while load_acquire(control, ACTIVE) > 0 and ticks() - start < HESITATION:
         if tasks_done(control) >= count:
             return True
         pause()
