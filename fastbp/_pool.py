@@ -29,6 +29,9 @@ SPINS = 20_000
 # How long the caller works alone after another process had taken a worker's core: at first, and at
 # most; each stall doubles it, and so much time in company without one halves it.
 ALONE_SECONDS, MOST_ALONE_SECONDS, TRUST_SECONDS = 0.002, 0.25, 0.05
+# A run of so few tasks that comes so long after the one before is over before a worker that was
+# asleep is of use: waking it takes the caller 0.1 ms and more, and it finds cold caches.
+FEW_TASKS, PAUSE_SECONDS = 8, 0.001
 _DTYPES = {4: np.dtype(np.float32), 8: np.dtype(np.float64)}
 _doors: dict[int, tuple[Callable[..., int], int]] = {}
 
@@ -106,6 +109,7 @@ class Pool:
         self.busy = threading.Lock()
         self.control_words = flat_view(self.control)
         self.alone_until, self.alone_seconds = 0.0, ALONE_SECONDS
+        self.last_begin = 0.0
         self.workers: list[_Worker] = []
         self.most_threads = MOST_THREADS
 
@@ -126,10 +130,16 @@ class Pool:
         self.claims = allocate(count, np.int64)
         self.control[program.CLAIMS] = address_of(self.claims)
 
-    def run(self, job: int, rows: int, steps: int, kind: int, threads: int) -> int:
-        """Run a program of so many instructions with up to `threads` threads, the caller's too."""
-        run, threads, begin = door(kind)[0], min(threads, self.most_threads), time.perf_counter()
+    def run(self, job: int, rows: int, tasks: int, steps: int, kind: int, threads: int) -> int:
+        """Run a program of so many instructions with up to `threads` threads, the caller's too.
+
+        tasks: of all steps.
+        """
+        run, threads = door(kind)[0], min(threads, self.most_threads)
+        begin, before = time.perf_counter(), self.last_begin
+        self.last_begin = begin
         if (threads == 1 or begin < self.alone_until
+                or (tasks <= FEW_TASKS and begin - before > PAUSE_SECONDS)
                 or not self.busy.acquire(blocking=False)):
             return run(self.address, job, 1, 0, steps)
         try:
@@ -156,12 +166,12 @@ class Pool:
 _pool = Pool()
 
 
-def run(job: int, rows: int, steps: int, kind: int) -> bool:
+def run(job: int, rows: int, tasks: int, steps: int, kind: int) -> bool:
     """Run a program of a kind (`kernels.program.KIND`) `steps` times; see `Program.run`.
 
-    job: address of its JOB_WORDS. rows: how many instructions it has.
+    job: address of its JOB_WORDS. rows: how many instructions it has; tasks: those of all steps.
     """
-    return _pool.run(job, rows, steps, kind, _runtime.thread_count()) != program.REFUSED
+    return _pool.run(job, rows, tasks, steps, kind, _runtime.thread_count()) != program.REFUSED
 
 
 def run_alone(job: int, steps: int, kind: int) -> bool:

@@ -341,5 +341,6 @@ class Program:
             self.tables()
         rows = len(self._rows)
         if parallel and self.is_parallel:
-            return _pool.run(self._job_address, rows, steps, self._kind)
+            tasks = steps * self._job_words[TICKETS]
+            return _pool.run(self._job_address, rows, tasks, steps, self._kind)
         return rows == 0 or _pool.run_alone(self._job_address, steps, self._kind)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from fastbp import _cache, _runtime
+from fastbp import _cache, _pool, _runtime
 from fastbp._jit import DISABLED
 from fastbp._simd import guard
 
@@ -29,6 +29,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("fastbp")
+
+# Short runs are shared among threads here, however long the test before has taken.
+_pool.PAUSE_SECONDS = math.inf
 
 # CI runs these again in plain Python and with bounds checks (see .ci/run).
 KERNEL_FILES = {

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
 
 import fastbp
 from fastbp import _placement, _pool, ops
+from fastbp._arena import allocate
+from fastbp._program import Operand, Program
+from fastbp.emit.reduce import emit_fill
 from fastbp.kernels import program
 
 LARGE = np.ones((600, 300), np.float32), np.ones((300, 400), np.float32)
@@ -36,6 +40,25 @@ def test_after_a_stall_the_caller_works_alone_for_a_while():
         assert pool.alone_seconds == _pool.MOST_ALONE_SECONDS
         assert np.array_equal(ops.matmul(*LARGE), expected)  # alone
         pool.alone_until, pool.alone_seconds = 0.0, _pool.ALONE_SECONDS
+
+
+@pytest.mark.parametrize(("pause", "steps", "shared"), [(0.0, 1, True), (0.02, 1, False),
+                                                        (0.02, 9, True)])
+def test_a_short_run_after_a_pause_wakes_nobody(pause, steps, shared, monkeypatch):
+    monkeypatch.setattr(_pool, "PAUSE_SECONDS", 0.01)
+    pool, x = _pool._pool, allocate(64, "float64").reshape(2, 32)
+    small = Program("float64")
+    with small.strands(2) as strands:
+        for number in strands:
+            emit_fill(small, Operand.of(x[number : number + 1]), 1.0)
+    with fastbp.threads(2, oversubscribe=True):
+        pool.alone_until = 0.0
+        small.run()
+        time.sleep(pause)
+        before = pool.control_words[program.JOB]
+        small.run(steps)
+    assert (pool.control_words[program.JOB] != before) == shared
+    assert x.min() == 1.0
 
 
 def test_trust_comes_back_with_time_in_company():
