@@ -22,8 +22,10 @@ from image_stacks import image_layers, image_shape
 from scipy import sparse
 
 import fastbp
-from fastbp import _pool, optim, planner, training_plan
+from fastbp import _pool, fitting, optim, planner, training_plan
+from fastbp._arena import padded
 from fastbp._errors import NonFiniteError
+from fastbp.sections import affine_pair
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error", "hinge", "sigmoid_cross_entropy", "huber",
           "mean_absolute_error", "poisson_deviance", "pinball")
@@ -129,6 +131,20 @@ def divided(rng: np.random.Generator) -> Callable[[planner.Plan], int]:
     return count
 
 
+def cut(rng: np.random.Generator) -> Callable[[planner.Plan], int]:
+    """Into how many sections a step goes where it can be cut: often more than one."""
+    wanted = int(rng.integers(1, 5))
+
+    def count(plan: planner.Plan) -> int:
+        nodes = affine_pair(plan)
+        if nodes is None or plan.update is None or not plan.updates_weights():
+            return 1
+        return min(wanted, padded(plan.network.steps[nodes[0]].size, plan.dtype)
+                   // padded(1, plan.dtype))
+
+    return count
+
+
 def trained(seed: int, threads: int) -> tuple[bytes, int]:
     """(every bit of the network after two epochs and of its predictions, how many numbers)."""
     rng = np.random.Generator(np.random.PCG64(seed))
@@ -138,7 +154,10 @@ def trained(seed: int, threads: int) -> tuple[bytes, int]:
     clip = float(rng.uniform(0.1, 3)) if rng.random() < 0.3 else None
     weight = rng.random(len(y)) if rng.random() < 0.15 else None
     chosen = mock.patch.object(training_plan, "strand_count", divided(rng))
-    with chosen, fastbp.threads(threads, oversubscribe=True):
+    cuts = mock.patch.object(training_plan, "section_count", cut(rng))
+    runs = mock.patch.object(fitting, "is_long_run", return_value=True)
+    shared = mock.patch.object(_pool, "PAUSE_SECONDS", math.inf)
+    with chosen, cuts, runs, shared, fastbp.threads(threads, oversubscribe=True):
         trainer = fastbp.Trainer(net, loss=loss, optimizer=optimizer(rng), clip_norm=clip,
                                  seed=seed)
         with contextlib.suppress(NonFiniteError):  # some diverge: they stop at the same step
