@@ -17,7 +17,7 @@ from fastbp.kernels._instruction import FIRST, HEADER, OP, TASKS, WAIT
 from fastbp.kernels.program import STRANDS
 
 
-def opposite(waits: list[int]) -> list[int]:
+def opposite(waits: list[Any]) -> list[int]:
     """Old numbers of rows in their new order: those that wait for the same go backwards."""
     groups = itertools.groupby(range(len(waits)), waits.__getitem__)
     return [row for _, rows in groups for row in reversed(list(rows))]
@@ -43,10 +43,19 @@ def _reorder(program: Program) -> dict[int, int]:
     """
     rows = program._rows
     entries = _entries(rows)
+    closing = program._body[0] if program._body else len(rows)
+
+    def part(row: int) -> int:
+        """What opens a run, a step, what closes it: each counts its tasks from 0."""
+        return (row >= program._opening[0]) + (row >= closing)
+
     order: list[int] = []
-    ticket = 0
-    for number in opposite([rows[strands[0][0]][WAIT] for strands in entries]):
+    ticket, before = 0, 0
+    firsts = [strands[0][0] for strands in entries]
+    for number in opposite([(part(row), rows[row][WAIT]) for row in firsts]):
         [[entry], *strands] = entries[number]
+        if part(entry) != before:
+            ticket, before = 0, part(entry)
         order.append(entry)
         rows[entry][FIRST], ticket = ticket, ticket + rows[entry][TASKS]
         for place, strand in enumerate(reversed(strands)):
