@@ -42,19 +42,19 @@ def test_after_a_stall_the_caller_works_alone_for_a_while():
         pool.alone_until, pool.alone_seconds = 0.0, _pool.ALONE_SECONDS
 
 
-@pytest.mark.parametrize(("pause", "steps", "shared"), [(0.0, 1, True), (0.02, 1, False),
-                                                        (0.02, 9, True)])
+@pytest.mark.parametrize(("pause", "steps", "shared"), [(0.0, 1, True), (0.15, 1, False),
+                                                        (0.15, 9, True)])
 def test_a_short_run_after_a_pause_wakes_nobody(pause, steps, shared, monkeypatch):
-    monkeypatch.setattr(_pool, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(_pool, "PAUSE_SECONDS", 0.1)
     pool, x = _pool._pool, allocate(64, "float64").reshape(2, 32)
     small = Program("float64")
     with small.strands(2) as strands:
         for number in strands:
             emit_fill(small, Operand.of(x[number : number + 1]), 1.0)
     with fastbp.threads(2, oversubscribe=True):
-        pool.alone_until = 0.0
         small.run()
         time.sleep(pause)
+        pool.alone_until = 0.0
         before = pool.control_words[program.JOB]
         small.run(steps)
     assert (pool.control_words[program.JOB] != before) == shared
@@ -65,11 +65,14 @@ def test_trust_comes_back_with_time_in_company():
     pool = _pool._pool
     with fastbp.threads(2, oversubscribe=True):
         pool.alone_until, pool.alone_seconds = 0.0, 0.1
-        for _ in range(3):
-            before = pool.alone_seconds
+        undisturbed = 0
+        for _ in range(20):
+            before, pool.alone_until = pool.alone_seconds, 0.0
             ops.matmul(*LARGE)
-            assert _pool.ALONE_SECONDS <= pool.alone_seconds < before
-            pool.alone_until = 0.0
+            if pool.alone_until == 0.0:  # no other process has taken a core meanwhile
+                undisturbed += 1
+                assert _pool.ALONE_SECONDS <= pool.alone_seconds < before
+        assert undisturbed > 0
         pool.alone_seconds = _pool.ALONE_SECONDS
 
 
@@ -97,20 +100,14 @@ def test_a_thread_is_kept_off_a_core_where_there_are_others():
 
 
 @AFFINITY
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
 def test_workers_are_kept_off_the_callers_core():
     allowed = os.sched_getaffinity(0)
-    with fastbp.threads(2):
-        for cpu in sorted(allowed)[:2]:
-            try:
-                os.sched_setaffinity(0, {cpu})
-                here = _placement.current_cpu()
-                os.sched_setaffinity(0, allowed)
-                ops.matmul(*LARGE)
-            finally:
-                os.sched_setaffinity(0, allowed)
-            (worker, *_) = _pool._pool.workers
-            kept = os.sched_getaffinity(worker._thread.native_id)
-            assert kept == allowed - {worker._off}
-            if _placement.current_cpu() == here:  # the system has left us there
-                assert here not in kept
+    with fastbp.threads(2, oversubscribe=True):
+        _pool._pool.alone_until = 0.0
+        ops.matmul(*LARGE)
+        (worker, *_) = _pool._pool.workers
+        with _pool._pool.busy:
+            for cpu in allowed:
+                worker.wake(4, cpu)
+                kept = os.sched_getaffinity(worker._thread.native_id)
+                assert kept == (allowed - {cpu} or allowed)
