@@ -26,6 +26,7 @@ from fastbp.kernels.gemm import PACK
 from fastbp.kernels.program import (
     BODY,
     CLASSES,
+    CLOSES,
     CLOSING,
     CLOSING_TICKETS,
     FLUSH,
@@ -37,6 +38,7 @@ from fastbp.kernels.program import (
     LABELS,
     MOST_STRANDS,
     OPENING_TICKETS,
+    OPENS,
     ROWS,
     SCALARS,
     SHARED,
@@ -77,6 +79,13 @@ class Operand:
         """The same memory seen as the transpose."""
         return Operand(self.address, self.cols, self.rows, self.col_step, self.row_step,
                        self.readable)
+
+    def as_row(self) -> Operand:
+        """All elements of a matrix without gaps, in one row."""
+        if self.col_step != 1 or self.row_step != self.cols:
+            raise ValueError("the rows of a matrix that is to be one row must follow each other")
+        size = self.rows * self.cols
+        return Operand(self.address, 1, size, size, readable=self.readable)
 
     def shifted(self, bytes_: int) -> Operand:
         """A matrix like this one, so many bytes further."""
@@ -330,7 +339,13 @@ class Program:
             job[CLOSING], job[TICKETS] = body
             job[ROWS], job[CLOSING_TICKETS] = len(code), self._tickets if self._body else 0
             job[KIND] = self._kind
+            job[OPENS] = job[CLOSES] = 1
         return self._finished
+
+    def choose_ends(self, *, opens: bool, closes: bool) -> None:
+        """Whether runs from now on do what opens a run, and what closes it; they do unless told."""
+        self.tables()
+        self._job_words[OPENS], self._job_words[CLOSES] = opens, closes
 
     def run(self, steps: int = 1, *, parallel: bool = True) -> bool:
         """Run all instructions `steps` times; `parallel=False` keeps it on this thread.

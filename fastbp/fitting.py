@@ -31,6 +31,7 @@ from fastbp.sections import is_long_run
 if TYPE_CHECKING:
     from fastbp import training_state
     from fastbp.trainer import Trainer
+    from fastbp.training_plan import TrainingPlan
 
 # Steps of one call into compiled code: at most so many, and about so many seconds, so that Ctrl-C,
 # callbacks and progress are never far away.
@@ -86,6 +87,7 @@ class Fit:
         self.outputs: tuple[np.ndarray, ...] = ()
         self._saved: training_state.Saved | None = None
         self._chunk = 1
+        self._plan: TrainingPlan | None = None  # of the last steps
         self._at_edge = False
         self._edge = Deferral(None)
 
@@ -133,6 +135,8 @@ class Fit:
                 if not any(answers):
                     raise
             finally:
+                if self._plan is not None:
+                    self._plan.plan.settle()
                 self.feed.close()
                 self._call("on_fit_end")
         return self.history
@@ -188,17 +192,18 @@ class Fit:
         trainer, begin, done = self.trainer, time.perf_counter(), self._done
         rest = window.end - self.position
         size = rest if self.rows < 0 else min(self.batch_size, rest)
-        is_whole = size == self.batch_size
-        plan = trainer.plan_of(window.samples, size, long_runs=is_whole and is_long_run(
-            self.rows - self.rows % size))
+        plan = self._plan = self._plan_of(window, size)
         left = rest // size
         count = self._count_until_edge(left) if plan.plan.is_compiled else 1
         first, rates = trainer.step_count, self._rates_of(done, count)
-        losses = trainer.run_steps(plan, window.samples, rates, self._address(window))
+        # The shorter last batch goes on in the same homes, unless somebody looks before.
+        stays = count == left and rest > left * size and not self.hooks
+        losses = trainer.run_steps(plan, window.samples, rates, self._address(window), stays=stays)
         # One after the other: NumPy's own sums depend on how many there are.
         parts = losses * np.asarray(self._sizes[done : done + count])
         loss_sum = np.add.accumulate(np.concatenate(([self.loss_sum], parts)))[-1]
         if trainer.check_finite and not math.isfinite(loss_sum):
+            plan.plan.settle()
             raise self._non_finite(window, first, losses, size)
         self.loss_sum = float(loss_sum)
         self.position += count * size
@@ -208,6 +213,15 @@ class Fit:
         self._chunk = max(1, min(2 * self._chunk,
                                  int(CHUNK_SECONDS * count / max(seconds, 1e-9))))
         return Steps(first + 1, self.epoch, losses, rates)
+
+    def _plan_of(self, window: Window, size: int) -> TrainingPlan:
+        """The program for the window's batches of this size."""
+        trainer, whole = self.trainer, self.batch_size
+        long_runs = is_long_run(self.rows - self.rows % whole)
+        if size == whole or not long_runs:
+            return trainer.plan_of(window.samples, size, long_runs=long_runs)
+        beside = trainer.plan_of(window.samples, whole, long_runs=True)
+        return trainer.plan_of(window.samples, size, beside=beside)
 
     def _address(self, window: Window, offset: int = 0) -> int:
         """Where the numbers of the window's samples from the position on are."""

@@ -21,6 +21,7 @@ import numpy as np
 
 from fastbp._arena import Room, address_of, extent, padded, row_width
 from fastbp._errors import ArgumentError
+from fastbp._home import Homes
 from fastbp._program import Operand, Program
 from fastbp.emit.affine import Producer
 from fastbp.emit.gemm import Finish, can_update_in_place
@@ -76,6 +77,8 @@ class Plan:
         self.first_row, self.batch = 0, rows
         # Plans of some of the rows each, where the batch is divided (strands.py).
         self.parts: Sequence[Plan] = ()
+        # Where parameters may be instead of in the network's arrays (sections.py).
+        self.homes: Homes | None = None
         self.dtype, self.seed = network.dtype, network.seed
         self._is_my_turn, self._end_turn = network.turn.is_mine, network.turn.release
         self._step_cell = np.zeros(1, np.int64) if step_cell is None else step_cell
@@ -362,6 +365,8 @@ class Plan:
         that telling the program its batch began (training only).
         """
         try:
+            if self.homes is not None:
+                return self.homes.run(self.program, steps, stays=False)
             if len(self.segments) == 1:  # the usual case, in the shortest time
                 return self.program.run(steps)
             for segment in self.segments:
@@ -376,3 +381,15 @@ class Plan:
         finally:
             if self.training and self._is_my_turn():
                 self._end_turn()
+
+    def run_and_stay(self, steps: int) -> None:
+        """`run`, but parameters in homes stay there, and the turn goes on, until `settle`."""
+        if self.homes is None:
+            self.run(steps)
+        else:
+            self.homes.run(self.program, steps, stays=True)
+
+    def settle(self) -> None:
+        """The network's arrays hold the parameters again, and the turn ends."""
+        if self.homes is not None and self.homes.filled:
+            self.run(0)

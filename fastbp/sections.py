@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastbp._arena import Room, address_of, allocate, padded
-from fastbp._home import Home
+from fastbp._home import Home, Homes
 from fastbp._program import Operand
 from fastbp._tuning import SECTIONS
 from fastbp.emit.affine import (
@@ -100,16 +100,41 @@ def weights_of(layer: Affine, own: slice, *, out: bool) -> np.ndarray:
     return w[:, own] if out == (layer.layout == "column") else w[own]
 
 
+def owned_of(hidden: Affine, count: int, number: int) -> slice:
+    """The same of a layer."""
+    return owned(hidden.out_features, count, number, padded(1, hidden.parameters["w"].dtype))
+
+
+def make_homes(plan: Plan, count: int) -> Homes:
+    """Homes for what `count` sections of a plan's network own; they serve plans of any size."""
+    nodes = affine_pair(plan)
+    assert nodes is not None
+    assert plan.update is not None
+    hidden, outputs = (_affine(plan, node) for node in nodes)
+    homes = []
+    for number in range(count):
+        own, biases = owned_of(hidden, count, number), {}
+        if hidden.bias:
+            biases["hidden.b"] = hidden.parameters["b"][own]
+        if outputs.bias and number == count - 1:
+            biases["outputs.b"] = outputs.parameters["b"]
+        weights = {"hidden.w": weights_of(hidden, own, out=True),
+                   "outputs.w": weights_of(outputs, own, out=False)}
+        homes.append(Home(plan.network, plan.update.slots, weights, biases))
+    return Homes(homes)
+
+
 class Sections:
     """All sections of a training plan, and what passes between them."""
 
-    def __init__(self, plan: Plan, count: int) -> None:
+    def __init__(self, plan: Plan, homes: Homes) -> None:
         """Emits what opens each run, so nothing may have been emitted before."""
         nodes = affine_pair(plan)
         assert nodes is not None
-        self.plan, self.count, self.nodes = plan, count, nodes
-        self.parts = [Section(self, number) for number in range(count)]
-        self._each(lambda part: part.home.emit_copies(into=True))
+        self.plan, self.count, self.nodes = plan, len(homes), nodes
+        plan.homes = homes
+        self.parts = [Section(self, number, homes[number]) for number in range(self.count)]
+        self._each(lambda part: part.home.emit_copies(plan.program, into=True))
         plan.program.end_opening()
 
     def _each(self, emit: Callable[[Section], None], *, overlap: bool = False) -> None:
@@ -144,7 +169,7 @@ class Sections:
 
         self._each(emit_rest)
         plan.program.begin_closing()
-        self._each(lambda part: part.home.emit_copies(into=False))
+        self._each(lambda part: part.home.emit_copies(plan.program, into=False))
         plan.parts = self.parts[:1]
         for part in self.parts:
             plan.read_by([source for sources in part.sources for source in sources])
@@ -156,25 +181,17 @@ class Section(Plan):
     # What is fetched ahead of a matrix's end must not be what another core is writing.
     rows_apart: ClassVar[int] = 16
 
-    def __init__(self, sections: Sections, number: int) -> None:
+    def __init__(self, sections: Sections, number: int, home: Home) -> None:
         plan = sections.plan
-        assert plan.update is not None
         super().__init__(plan.network, plan.rows, training=True, update=plan.update,
                          program=plan.program, wiring=plan.wiring, room=Room())
         self.number, self.norms, self._sections = number, 0, sections
-        hidden, outputs = (_affine(plan, node) for node in sections.nodes)
-        self._hidden, self._outputs = hidden, outputs
-        own = owned(hidden.out_features, sections.count, number, padded(1, plan.dtype))
-        biases = {}
-        if hidden.bias:
-            biases["hidden.b"] = hidden.parameters["b"][own]
-        if outputs.bias and number == sections.count - 1:
-            biases["outputs.b"] = outputs.parameters["b"]
-        self.home = Home(plan.program, plan.network, plan.update, {
-            "hidden.w": weights_of(hidden, own, out=True),
-            "outputs.w": weights_of(outputs, own, out=False)}, biases)
+        self._hidden, self._outputs = (_affine(plan, node) for node in sections.nodes)
+        self.home = home
+        plan.program.keep(home.memory)
+        own = owned_of(self._hidden, sections.count, number)
         # What this section adds to the outputs.
-        self._width, self._adds = own.stop - own.start, self._compact(outputs.out_features)
+        self._width, self._adds = own.stop - own.start, self._compact(self._outputs.out_features)
 
     def _compact(self, cols: int) -> Operand:
         """A matrix without gaps, of which fewer lines travel."""
@@ -220,25 +237,27 @@ class Section(Plan):
 
     def emit_sum(self) -> Operand:
         """The outputs, summed by each section for itself, in the same order."""
-        total, *others = (part._adds for part in self._sections.parts)
         outputs = self.new_value(self._sections.nodes[1])
+        target, total, *others = (
+            x.as_row() for x in (outputs, *(part._adds for part in self._sections.parts)))
         for other in others:
-            emit_add(self.program, outputs, total, other)
-            total = outputs
+            emit_add(self.program, target, total, other)
+            total = target
         return outputs
 
     def emit_rest(self, dz: Operand) -> None:
         """From the gradient of the outputs to the updates."""
-        program, home = self.program, self.home
+        program, home, update = self.program, self.home, self.update
+        assert update is not None
         node, outputs, hidden = self._sections.nodes[0], self._outputs.layout, self._hidden.layout
         dh = self.new(self._width)
         sums = emit_affine_dx(program, dh, dz, home["outputs.w"], layout=outputs,
                               through=self.producer_of(node))
         emit_affine_dw(program, home["outputs.w"], dz, self.values[node], layout=outputs,
-                       finish=home.finish("outputs.w"))
+                       finish=home.finish("outputs.w", update))
         emit_affine_dw(program, home["hidden.w"], dh, self.input_of(node), layout=hidden,
-                       finish=home.finish("hidden.w"))
+                       finish=home.finish("hidden.w", update))
         for name, gradient, parts in (("hidden.b", dh, sums), ("outputs.b", dz, None)):
             if name in home:
                 emit_affine_db(program, home.gradient_address(name), gradient, parts)
-        home.emit_update()
+        home.emit_update(program, update)

@@ -169,11 +169,12 @@ class Trainer:
     def _samples(self, x: Any, y: Any, sample_weight: Any) -> Samples:
         return Samples.of(self.network, self.losses, x, y, sample_weight)
 
-    def _plan(self, samples: Samples, rows: int, update: Update | None,
-              long_runs: bool = False) -> TrainingPlan:
+    def _plan(self, samples: Samples, rows: int, update: Update | None, long_runs: bool = False,
+              beside: TrainingPlan | None = None) -> TrainingPlan:
         is_labels = tuple(target.is_labels for target in samples.targets)
         weighted = samples.weights is not None
-        key = (rows, is_labels, samples.is_sparse, weighted, update is not None, long_runs)
+        homes = beside and beside.plan.homes
+        key = (rows, is_labels, samples.is_sparse, weighted, update is not None, long_runs, homes)
         found = self._plans.get(key)
         if found is None:
             if len(self._plans) > 8:
@@ -183,19 +184,22 @@ class Trainer:
                         halts=self.check_finite and update is not None)
             found = self._plans[key] = TrainingPlan(plan, self.losses, samples.targets,
                                                     self._step_losses, weighted=weighted,
-                                                    long_runs=long_runs)
+                                                    long_runs=long_runs, beside=beside)
         return found
 
-    def plan_of(self, samples: Samples, rows: int, *, long_runs: bool = False) -> TrainingPlan:
+    def plan_of(self, samples: Samples, rows: int, *, long_runs: bool = False,
+                beside: TrainingPlan | None = None) -> TrainingPlan:
         """The program of a training step on so many rows of these samples.
 
-        long_runs: see `TrainingPlan`.
+        long_runs, beside: see `TrainingPlan`.
         """
-        return self._plan(samples, rows, self._update, long_runs)
+        return self._plan(samples, rows, self._update, long_runs, beside)
 
     def run_steps(self, plan: TrainingPlan, samples: Samples, lrs: np.ndarray,
-                  index: int = 0) -> np.ndarray:
+                  index: int = 0, *, stays: bool = False) -> np.ndarray:
         """len(lrs) steps from the index at an address; their losses, float64 (len(lrs),).
+
+        stays: parameters may be anywhere afterwards (`Plan.run_and_stay`).
 
         With `check_finite` the first loss that is not finite is the last that means something:
         neither its step nor a later one is made.
@@ -205,7 +209,10 @@ class Trainer:
         self._update.rates[:count] = self.optimizer.rates(self.step_count, count, lrs)
         self._step_cell[0] = self.step_count
         plan.set_batch(samples.inputs, samples.targets, index, samples.weights)
-        plan.plan.run(count)
+        if stays:
+            plan.plan.run_and_stay(count)
+        else:
+            plan.plan.run(count)
         self.step_count += count
         losses = self._step_losses[0, :count].copy()
         for more in self._step_losses[1:, :count]:

@@ -15,7 +15,7 @@ from fastbp.kernels._instruction import Instruction
 from fastbp.kernels.reduce import GATHER_LABELS, GATHER_ROWS
 from fastbp.losses import Loss
 from fastbp.planner import KINDS, Plan
-from fastbp.sections import Sections, section_count
+from fastbp.sections import Sections, make_homes, section_count
 from fastbp.strands import Strands, strand_count
 from fastbp.targets import Target
 
@@ -28,18 +28,22 @@ class TrainingPlan:
     reduction: how a batch's losses become one number and one gradient.
     penalty: this times the weights' decay of the step (the last column of the update's rates)
     times the squared norm of the weights before the step joins the first output's loss.
+    long_runs: the plan is worth being cut into sections. beside: a plan of the same fit for batches
+    of another size; where that one has sections, so has this one, with the same homes.
     """
 
     def __init__(self, plan: Plan, losses: Sequence[Loss], targets: Sequence[Target],
                  step_losses: np.ndarray, *, weighted: bool = False,
                  reduction: Reduction = MEAN, penalty: float = 0.0,
-                 long_runs: bool = False) -> None:
+                 long_runs: bool = False, beside: TrainingPlan | None = None) -> None:
         self.plan = plan
         self._losses, self._targets, self._step_losses = losses, targets, step_losses
         self._labels: list[np.ndarray] = []
         self._sources: list[list[Source]] = [[] for _ in targets]
-        count = section_count(plan) if long_runs else 1
-        sections = Sections(plan, count) if count > 1 else None
+        homes = beside and beside.plan.homes
+        if long_runs and (count := section_count(plan)) > 1:
+            homes = make_homes(plan, count)
+        sections = homes and Sections(plan, homes)
         self._weights = self._emit_weights() if weighted else 0
         self._reduction = reduction
         self._norms = sections.penalty(penalty) if sections else self._emit_penalty(penalty)

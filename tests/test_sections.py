@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import signal
+import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
 import fastbp
 from fastbp import fitting, training_plan
+from fastbp._home import Homes
+from fastbp._program import Program
 from fastbp.planner import Plan, Update
 from fastbp.sections import affine_pair, owned, section_count
-from fastbp.sklearn import MLPClassifier, _batches
+from fastbp.sklearn import MLPClassifier, _batches, _kept
 
 LAYOUTS = list(itertools.product(("column", "row"), repeat=2))
 
@@ -132,7 +137,7 @@ def test_runs_of_few_samples_are_not_cut(rng):
 @pytest.mark.parametrize("layouts", LAYOUTS, ids="-".join)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_fit_is_that_of_one_piece(dtype, layouts, parts, sections, rng):
-    """60 samples: the last batch is smaller, and its plan goes on from the arenas."""
+    """60 samples: the last batch is smaller, and its plan goes on in the same homes."""
     x, y = rng.standard_normal((60, 7)).astype(dtype), rng.integers(0, 3, 60)
     results = []
     for number in (1, parts):
@@ -170,6 +175,63 @@ def test_optimizers_and_regression(optimizer, outputs, sections, rng):
         assert_close(results[1], results[0])
 
 
+def test_a_smaller_last_batch_stays_in_the_homes(sections, rng, monkeypatch):
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    sections(2)
+    _, _, trainer = fit(network(), x, y)
+    whole, rest = sorted((p.plan for p in trainer._plans.values()), key=lambda p: -p.rows)
+    assert (whole.rows, rest.rows) == (8, 4)
+    assert len(rest.parts) == 1
+    assert rest.homes is whole.homes
+    ends = []
+    choose = Program.choose_ends
+    monkeypatch.setattr(Program, "choose_ends",
+                        lambda self, **ends_: (ends.append(ends_), choose(self, **ends_)))
+    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 1e-9)  # a step each, but for the last one
+    trainer.fit(x, y, epochs=1, batch_size=8)
+    both = {"opens": True, "closes": True}
+    assert ends == [both] * 6 + [{"opens": True, "closes": False}, {"opens": False, "closes": True}]
+    ends.clear()
+    trainer.fit(x, y, epochs=1, batch_size=8, callbacks=[fastbp.callbacks.Callback()])
+    assert ends == [both] * 8, "callbacks look at the network"
+
+
+class _Interruption:
+    """Ctrl-C behind so many runs."""
+
+    def __init__(self, monkeypatch, runs):
+        self.left, run = runs, Homes.run
+
+        def count(homes, *arguments, **settings):
+            done = run(homes, *arguments, **settings)
+            self.left -= 1
+            if self.left == 0:
+                signal.raise_signal(signal.SIGINT)
+            return done
+
+        monkeypatch.setattr(Homes, "run", count)
+
+
+def test_ctrl_c_before_the_last_batch(sections, rng, monkeypatch):
+    """Parameters are still in the homes then."""
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    sections(1)
+    whole = network()
+    fastbp.Trainer(whole).fit(x[:56], y[:56], epochs=1, batch_size=8, shuffle=False)
+    sections(2)
+    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 10.0)
+    net = network()
+    trainer = fastbp.Trainer(net)
+    interruption = _Interruption(monkeypatch, 3)  # of 1, 2 and 4 steps
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(x, y, epochs=1, batch_size=8, shuffle=False)
+    assert interruption.left <= 0
+    assert trainer.step_count == 7
+    assert_close((net.state_dict(), []), (whole.state_dict(), []))
+    assert not plan_of(trainer).homes.filled
+    assert not net.turn.is_mine(), "others may have it"
+
+
 def test_a_fit_goes_on_where_something_else_has_been(sections, rng):
     """Steps by other programs and changed weights between two runs, the optimizer's slots too."""
     x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
@@ -199,6 +261,73 @@ def test_penalties_join_the_loss(sections, rng):
                 curves.append(model.fit(x, y).loss_curve_)
         np.testing.assert_allclose(curves[1], curves[0], rtol=1e-10)
         np.testing.assert_allclose(curves[2], curves[0], rtol=1e-10)
+
+
+def sklearn_curves(sections, x, y, **settings):
+    """Loss curves and weights without sections and with two and three of them."""
+    found = []
+    for number in (1, 2, 3):
+        sections(number)
+        _kept.spares.clear()
+        model = MLPClassifier(hidden_layer_sizes=(70,), batch_size=8, random_state=3, **settings)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(x, y)
+        found.append((model.loss_curve_, *model.coefs_))
+    return found
+
+
+@pytest.mark.parametrize("settings", [
+    {"learning_rate": "invscaling"}, {"learning_rate": "adaptive", "tol": 0.5},
+    {"learning_rate": "adaptive", "tol": 0.5, "momentum": 0.0}, {"early_stopping": True},
+    {"early_stopping": "loss", "validation_fraction": 0.3}], ids=str)
+def test_whoever_changes_or_reads_slots_or_weights_between_epochs(settings, sections, rng):
+    """The rate's modes change the slots, validation reads the weights."""
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    whole, *cut = sklearn_curves(sections, x, y, solver="sgd", max_iter=12, n_iter_no_change=2,
+                                 **settings)
+    for found in cut:
+        for a, b in zip(found, whole, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+
+
+def test_callbacks_of_both_kinds_see_the_weights_of_each_epoch(sections, rng):
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    found = []
+    for number in (1, 2):
+        sections(number)
+        seen = []
+
+        class Look(fastbp.callbacks.Callback):
+            def on_epoch_end(self, trainer, row):
+                seen.append(trainer.network.values.copy())  # noqa: B023
+
+        sklearn_curves(lambda _: None, x, y, max_iter=3, callbacks=[Look()])
+        network_ = network()
+        fastbp.Trainer(network_).fit(x, y, epochs=3, batch_size=8, callbacks=[Look()])
+        found.append(np.concatenate(seen))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-9, atol=1e-12)
+
+
+def test_an_interrupted_fit_of_scikit_learns_kind(sections, rng, monkeypatch):
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    sections(1)
+    whole = MLPClassifier(hidden_layer_sizes=(70,), batch_size=8, random_state=3, max_iter=2)
+    with pytest.warns(ConvergenceWarning):
+        whole.fit(x, y)
+    sections(2)
+    _kept.spares.clear()
+    monkeypatch.setattr(_batches, "CHUNK_SECONDS", 10.0)
+    model = MLPClassifier(hidden_layer_sizes=(70,), batch_size=8, random_state=3, max_iter=9)
+    runs = 4 + 1 + 1  # of 1, 2 and 4 steps, then the smaller batch; the next epoch's
+    _Interruption(monkeypatch, runs)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(x, y)
+    assert len(model.loss_curve_) == 1
+    assert model._optimizer.steps > 8
+    for a, b in zip(model.coefs_, whole.coefs_, strict=True):
+        assert not np.array_equal(a, b)
+        np.testing.assert_allclose(a, b, atol=0.05)  # on the way from the first to the second
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -242,6 +371,20 @@ def test_a_bad_row_ends_a_run_and_steps_before_it_count(sections, rng):
         fastbp.Trainer(net).fit(x[37:], y[37:], epochs=1, batch_size=8, shuffle=False)
     for name, value in net.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
+
+
+def test_the_report_on_a_bad_step_is_of_its_weights(sections, rng):
+    """A rate so large that the outputs overflow in the last run before the smaller batch."""
+    x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
+    reports = []
+    for number in (1, 2):
+        sections(number)
+        trainer = fastbp.Trainer(network(activation="identity"), optimizer=fastbp.SGD(1e32))
+        with pytest.raises(fastbp.NonFiniteError) as caught:
+            trainer.fit(x, y, epochs=1, batch_size=8, shuffle=False)
+        reports.append(str(caught.value))
+        assert 5 <= trainer.step_count < 7
+    assert reports[1] == reports[0]
 
 
 def test_a_plan_knows_the_values_of_all_sections(sections, rng):

@@ -100,6 +100,33 @@ def test_a_run_is_opened_before_its_first_step_and_closed_behind_its_last(thread
 
 
 @SOME_THREADS
+def test_a_run_may_leave_out_how_it_is_opened_or_closed(threads):
+    """Also one without any step."""
+    x = allocate(4 * 16, "float64").reshape(4, 16)
+    program = Program("float64")
+
+    def add_to_each(value):
+        one = Operand.of(program.keep(np.full(16, value)))
+        with program.strands(4) as strands:
+            for number in strands:
+                row = Operand.of(x[number : number + 1])
+                emit_add(program, row, row, one)
+
+    add_to_each(100.0)
+    program.end_opening()
+    add_to_each(1.0)
+    add_to_each(1.0)
+    program.begin_closing()
+    add_to_each(0.25)
+    expected = 0.0
+    for steps, opens, closes in itertools.product((0, 1, 3), (True, False), (True, False)):
+        program.choose_ends(opens=opens, closes=closes)
+        program.run(steps)
+        expected += 100.0 * opens + 2.0 * steps + 0.25 * closes
+        np.testing.assert_array_equal(x, np.full((4, 16), expected))
+
+
+@SOME_THREADS
 def test_a_halted_run_is_closed(threads):
     cells = allocate(3 * 16, "float64").reshape(3, 16)
     program = Program("float64", halts=True)

@@ -68,7 +68,9 @@ SHARED = 10
 # Rows before BODY run once, before the first step; rows from CLOSING on once, behind the last one,
 # also of a run that was halted. How many tasks each of these parts has: TICKETS are a step's.
 BODY, CLOSING, OPENING_TICKETS, CLOSING_TICKETS = range(11, 15)
-JOB_WORDS = 15
+# 0: this run leaves out what opens runs, or what closes them.
+OPENS, CLOSES = 15, 16
+JOB_WORDS = 17
 REFUSED = -1
 # Spins before a waiting thread gives its core away: some 25 microseconds.
 PATIENCE = 2000
@@ -113,16 +115,16 @@ def next_row(code, row):
 def rows_of(job, steps, turn):
     """(first, last) row of a turn: 0 opens the run, turn t is step t - 1, steps + 1 closes it."""
     if turn == 0:
-        return 0, job[BODY]
+        return 0, job[BODY] * job[OPENS]
     if turn <= steps:
         return job[BODY], job[CLOSING]
-    return job[CLOSING], job[ROWS]
+    return job[CLOSING], job[ROWS] if job[CLOSES] != 0 else job[CLOSING]
 
 
 @kernel
 def tickets_before(job, turn):
     """How many tasks the turns before this one have."""
-    return job[OPENING_TICKETS] + (turn - 1) * job[TICKETS] if turn > 0 else 0
+    return job[OPENING_TICKETS] * job[OPENS] + (turn - 1) * job[TICKETS] if turn > 0 else 0
 
 
 @kernel
@@ -145,7 +147,7 @@ def run_shared(control, job, steps, slot, like, images):
     claims, own = pointer_to(control[CLAIMS], np.int64), DONE + slot % DONES * APART
     threads, span, longest = control[THREADS], claims_of(job[ROWS]), 0
     # Who comes late begins with the step that is being done.
-    late = tasks_done(control) - job[OPENING_TICKETS]
+    late = tasks_done(control) - tickets_before(job, 1)
     for turn in range(0 if late < 0 else min(late // job[TICKETS], steps) + 1, steps + 2):
         closing = turn > steps
         row, last = rows_of(job, steps, turn)
@@ -178,7 +180,8 @@ def run_shared(control, job, steps, slot, like, images):
                     fetch_add(control, own, done)
             row = next_row(code, row)
     if slot == 0:
-        await_done(control, tickets_before(job, steps + 1) + job[CLOSING_TICKETS], slot, longest)
+        count = tickets_before(job, steps + 1) + job[CLOSING_TICKETS] * job[CLOSES]
+        await_done(control, count, slot, longest)
 
 
 @kernel

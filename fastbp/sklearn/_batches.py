@@ -102,6 +102,8 @@ class Batches:
     def run(self, rates: np.ndarray, at_step_edge: Callable[[], None]) -> np.ndarray:
         """One epoch; the loss of each step before it, penalties included.
 
+        The model's weights and the solver's slots may be anywhere afterwards, until `settle`.
+
         rates: float64 (steps, 4), with the weight decay of full batches of weight 1. at_step_edge:
         called where nothing is half done.
 
@@ -156,9 +158,14 @@ class Batches:
             self._bound[rows] = begin
         update.rates[:count] = rates
         self._first_step[0] = self.solver.steps
-        plan.plan.run(count)
+        plan.plan.run_and_stay(count)
         losses[...] = self._losses[0, :count]
         self.solver.steps += count
+
+    def settle(self) -> None:
+        """Weights and slots are in the model's and the solver's arrays again."""
+        for plan, _ in self._programs.values():
+            plan.plan.settle()
 
     def _program(self, rows: int) -> tuple[TrainingPlan, Update]:
         """The program for batches of this size."""
@@ -169,9 +176,11 @@ class Batches:
                         step_cell=self._first_step)
             alpha = self.solver.hyper["weight_decay"] if self.solver.decays else 0.0
             target = self.samples.source(0, 0).target
+            is_whole = rows == self.batch_size
+            beside = None if is_whole else self._program(self.batch_size)[0]
             self._programs[rows] = TrainingPlan(
                 plan, [self._settings.criterion.loss], [target], self._losses,
                 weighted=self.samples.weights is not None,
                 reduction=self._settings.criterion.reduction(), penalty=0.5 * alpha,
-                long_runs=rows == self.batch_size and is_long_run(self.full * rows)), update
+                long_runs=is_whole and is_long_run(self.full * rows), beside=beside), update
         return self._programs[rows]

@@ -37,6 +37,9 @@ class Fit:
         self.trainer, self.tasks = trainer, tasks
         self._first_step = batches.solver.steps
         self._best: list[np.ndarray] | None = None
+        # Whether somebody looks at weights or slots, or changes them, after each epoch.
+        self._is_watched = (validation is not None or trainer.is_heard or tasks.is_heard
+                            or batches.solver.changes_slots)
         self._permutation = np.arange(batches.count)
 
     def run(self) -> None:
@@ -51,6 +54,7 @@ class Fit:
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
         finally:
+            self.batches.settle()
             if est.early_stopping and self._best is not None:
                 self.batches.model.restore(self._best)
             self.trainer.fit_ends()
@@ -85,6 +89,8 @@ class Fit:
             self._shuffle()
         rates = batches.solver.rates(self._factors())
         losses = batches.run(rates, at_step_edge)
+        if self._is_watched:
+            batches.settle()
         seconds = time.perf_counter() - start
         est.n_iter_ += 1
         est.loss_ = float(losses @ batches.lengths) / batches.count
@@ -151,6 +157,7 @@ class Fit:
     def _gives_up(self) -> bool:
         """Ask the solver whether no progress means to stop; say what it does."""
         est = self.estimator
+        self.batches.settle()
         stops, what = self.batches.solver.gives_up()
         if est.verbose:
             subject = "Training loss"

@@ -30,10 +30,10 @@ class Solver:
     """Base: constants, slots (as long as the network's arena), number of steps made.
 
     Attributes: learning_rate (of the next step), steps (made so far), decays (whether alpha is the
-    weight decay).
+    weight decay), changes_slots (whether `epoch_ends` does).
     """
 
-    decays = True
+    decays, changes_slots = True, False
 
     def __init__(self, kind: int, hyper: dict[str, float], learning_rate: float) -> None:
         self.kind, self.hyper = kind, hyper
@@ -95,6 +95,7 @@ class SGD(Solver):
         super().__init__(kind if momentum else update.SGD,
                          {"weight_decay": alpha, "momentum": momentum}, learning_rate)
         self.mode, self.power_t, self.learning_rate_init = mode, power_t, float(learning_rate)
+        self.changes_slots = mode == "invscaling"
 
     def _change_rate(self, rate: float) -> None:
         for slot in self.slots:
