@@ -61,8 +61,9 @@ TWINS = {
     "adam_step": "adam",
     "adamw_step": "adam",
 }
-# Control, and the sum of what the tasks of other kernels leave; files named _... serve the others.
-NO_ARITHMETIC = {"calls", "program", "reduce", "tasks"}
+# Control, the sum of what the tasks of other kernels leave, and what NumPy has itself; files named
+# _... serve the others.
+NO_ARITHMETIC = {"calls", "program", "reduce", "shuffle", "tasks"}
 KERNEL_TWINS = {
     "activations": "ACTIVATIONS",
     "affine": "affine_forward",

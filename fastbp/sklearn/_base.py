@@ -20,10 +20,10 @@ from fastbp.sklearn._compat import (
     CallbackSupport,
     TakesSparse,
     check_sample_weight,
-    validate_data,
 )
 from fastbp.sklearn._data import Samples
 from fastbp.sklearn._fit import Fit
+from fastbp.sklearn._input import checked, note_passed, parameters_have_passed
 from fastbp.sklearn._kept import Kept, spares
 from fastbp.sklearn._lbfgs import Objective, minimize
 from fastbp.sklearn._losses import Criterion, activate
@@ -78,6 +78,11 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
         """Targets as the loss takes them."""
 
     # ---- fitting ---------------------------------------------------------------------------------
+
+    def _validate_params(self) -> None:
+        if not parameters_have_passed(self):
+            super()._validate_params()
+            note_passed(self)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any = None, *, incremental: bool = False,
              held_out: tuple[Any, Any] | None = None) -> Any:
@@ -294,7 +299,7 @@ class BaseMLP(CallbackSupport, TakesSparse, ABC):
     def _logits(self, X: Any, check_input: bool, *, largest: bool = False) -> np.ndarray:
         """Outputs (N, C) before their activation, or the number of each row's largest."""
         if check_input:
-            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
+            X = checked(self, X, reset=False)
         names = parameters.hidden_activations(self, len(self.coefs_) - 1)
         return self._predictor.logits(X, self.coefs_, self.intercepts_, names,
                                       getattr(self, "batch_norm_", []), self.n_threads,

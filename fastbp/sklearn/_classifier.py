@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import type_of_target, unique_labels
@@ -24,12 +23,11 @@ from fastbp.sklearn._compat import (
     TakesSeveralLabels,
     fit_context,
     is_first_partial_fit,
-    validate_data,
     with_callbacks,
 )
+from fastbp.sklearn._input import DTYPES, checked
+from fastbp.sklearn._labels import fitted_binarizer, numbers_of
 from fastbp.sklearn._state import unchanged_on_failure
-
-DTYPES = (np.float64, np.float32)
 
 
 class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
@@ -149,17 +147,16 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
         with unchanged_on_failure(self):
             if is_first_partial_fit(self, classes):
                 several = type_of_target(y).startswith("multilabel")
-                self._label_binarizer = LabelBinarizer().fit(y if several else classes)
+                self._label_binarizer = fitted_binarizer(y if several else classes)
             return self._fit(X, y, sample_weight, incremental=True)
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool
                         ) -> tuple[Any, np.ndarray, np.ndarray | None]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
-                             dtype=DTYPES, reset=reset)
+        X, y = checked(self, X, y, reset=reset, multi_output=True, dtype=DTYPES)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
-            self._label_binarizer = LabelBinarizer().fit(y)
+            self._label_binarizer = fitted_binarizer(y)
             self.classes_ = self._label_binarizer.classes_
         else:
             self._check_classes(unique_labels(y))
@@ -194,15 +191,14 @@ class MLPClassifier(TakesSeveralLabels, ClassifierMixin, BaseMLP):
         if self._label_binarizer.y_type_.startswith("multilabel"):
             return self._label_binarizer.transform(y).astype(bool)
         if len(self.classes_) > 2:
-            return np.searchsorted(self.classes_, y).astype(np.int64, copy=False)
+            return numbers_of(y, self.classes_)
         return (np.asarray(y) == self.classes_[-1])[:, None] & (len(self.classes_) == 2)
 
     def _outputs(self, y: np.ndarray) -> int:
         return len(self.classes_) if y.ndim == 1 else y.shape[1]
 
     def _validate_held_out(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
-                             dtype=DTYPES, reset=False)
+        X, y = checked(self, X, y, reset=False, multi_output=True, dtype=DTYPES)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         unknown = np.setdiff1d(unique_labels(y), self.classes_)

@@ -16,7 +16,11 @@ from fastbp._interrupts import deferred_interrupts
 from fastbp.schedules import Schedule
 from fastbp.sklearn._batches import Batches
 from fastbp.sklearn._callbacks import TaskTree, Trainer
+from fastbp.sklearn._order import shuffler
 from fastbp.sklearn._validation import Validation
+
+# Rates are made for whole epochs, and about so many steps at once.
+STEPS_AHEAD = 256
 
 
 class Fit:
@@ -40,7 +44,9 @@ class Fit:
         # Whether somebody looks at weights or slots, or changes them, after each epoch.
         self._is_watched = (validation is not None or trainer.is_heard or tasks.is_heard
                             or batches.solver.changes_slots)
-        self._permutation = np.arange(batches.count)
+        self._permutation, self._reorder = np.arange(batches.count), shuffler(rng)
+        # Rates of steps to come, and what they were made from.
+        self._rates_ahead, self._known_rate = np.empty(0), math.nan
 
     def run(self) -> None:
         """All epochs; Ctrl-C ends them with a warning, as in scikit-learn."""
@@ -87,7 +93,7 @@ class Fit:
         start = time.perf_counter()
         if est.shuffle:
             self._shuffle()
-        rates = batches.solver.rates(self._factors())
+        rates = self._rates()
         losses = batches.run(rates, at_step_edge)
         if self._is_watched:
             batches.settle()
@@ -108,21 +114,22 @@ class Fit:
 
     def _shuffle(self) -> None:
         """A permutation of the one before: the stream of `sklearn.utils.shuffle`."""
-        if isinstance(self.rng, np.random.Generator):
-            self.rng.shuffle(self._permutation)
-        else:
-            order = np.arange(self.batches.count)
-            self.rng.shuffle(order)
-            self._permutation = self._permutation[order]
+        self._reorder(self._permutation)
         self.batches.set_order(self._permutation)
 
-    def _factors(self) -> np.ndarray:
-        """What the schedule makes of the rate in each step of the epoch."""
-        steps = self.batches.steps
-        if self.schedule is None:
-            return np.ones(steps)
-        made = self.batches.solver.steps - self._first_step
-        return self.schedule.factors(made, steps, steps, self.estimator.max_iter)
+    def _rates(self) -> np.ndarray:
+        """The rates of the epoch's steps (`Solver.rates`)."""
+        solver, steps = self.batches.solver, self.batches.steps
+        if self.schedule is not None:
+            made = solver.steps - self._first_step
+            factors = self.schedule.factors(made, steps, steps, self.estimator.max_iter)
+            return solver.rates(factors)
+        if solver.learning_rate != self._known_rate or len(self._rates_ahead) < steps:
+            self._known_rate = solver.learning_rate
+            epochs = 1 if self.incremental else max(STEPS_AHEAD // steps, 1)
+            self._rates_ahead = solver.rates(np.ones(epochs * steps))
+        rates, self._rates_ahead = self._rates_ahead[:steps], self._rates_ahead[steps:]
+        return rates
 
     def _judge(self, row: dict[str, Any]) -> None:
         """Count epochs without progress of the loss, or of what early stopping looks at."""

@@ -17,11 +17,9 @@ from fastbp.sklearn._compat import (
     Interval,
     StrOptions,
     fit_context,
-    validate_data,
     with_callbacks,
 )
-
-DTYPES = (np.float64, np.float32)
+from fastbp.sklearn._input import DTYPES, checked
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):
@@ -133,8 +131,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._fit(X, y, sample_weight, incremental=True)
 
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[Any, np.ndarray]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
-                             y_numeric=True, dtype=DTYPES, reset=reset)
+        X, y = checked(self, X, y, reset=reset, multi_output=True, y_numeric=True, dtype=DTYPES)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y.reshape(-1, 1) if y.ndim == 1 else y
