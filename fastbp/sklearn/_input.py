@@ -10,6 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fastbp._arena import address_of, allocate
+from fastbp._program import Program
+from fastbp.emit.losses import emit_norm, norm_tasks
 from fastbp.sklearn._compat import validate_data
 
 DTYPES = (np.float64, np.float32)
@@ -17,6 +20,8 @@ _PLAIN_VALUES = (bool, int, float, str, type(None))
 # Values of parameters that have passed, by their types too: 1, 1.0 and True are equal.
 _passed: set[tuple[Any, ...]] = set()
 _MOST_PASSED = 1000
+# Numbers from which on a look at all of them is shared by threads.
+MANY = 1 << 20
 
 
 def checked(estimator: Any, X: Any, *y: Any, reset: bool, **options: Any) -> Any:
@@ -45,8 +50,19 @@ def _are_finite(x: np.ndarray) -> bool:
     """False also for other numbers than DTYPES, and for some that are very large."""
     if x.dtype not in DTYPES:
         return False
+    if x.size >= MANY and x.flags.c_contiguous and x.flags.aligned:
+        return bool(np.isfinite(_squared_norm(x)))
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(x.sum()))
+
+
+def _squared_norm(x: np.ndarray) -> float:
+    """The sum of the squares of contiguous numbers, by all threads."""
+    program = Program(x.dtype)
+    parts = program.keep(allocate(norm_tasks(x.size), np.float64))
+    emit_norm(program, address_of(parts), address_of(x), x.size)
+    program.run()
+    return float(parts.sum())
 
 
 def parameters_have_passed(estimator: Any) -> bool:

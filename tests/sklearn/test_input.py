@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 
 import numpy as np
 import pytest
@@ -75,6 +76,20 @@ def test_large_numbers_are_finite(rng):
     model = MLPClassifier(**SETTINGS, learning_rate_init=1e-30)
     _input.checked(model, x, y, reset=True, multi_output=True, dtype=_input.DTYPES)
     assert model.n_features_in_ == 3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_many_numbers_are_finite(dtype, monkeypatch, rng):
+    """By all threads."""
+    monkeypatch.setattr(_input, "MANY", 1)
+    for shape in ((1, 1), (3, 5), (200, 100), (50, 1001)):
+        x = rng.standard_normal(shape).astype(dtype)
+        assert _input._are_finite(x)
+        for place, wrong in itertools.product((0, x.size // 2, x.size - 1), (np.nan, -np.inf)):
+            bad = x.copy()
+            bad.flat[place] = wrong
+            assert not _input._are_finite(bad)
+    assert _input._are_finite(np.full((300, 300), np.finfo(np.float32).max, np.float32))
 
 
 def test_parameters_pass_once_by_value_and_type():
