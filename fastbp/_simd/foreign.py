@@ -1,6 +1,7 @@
 """Calls of C functions whose addresses are known at run time only.
 
-For the one kernel that makes Python objects (kernels/calls.py).
+For the kernel that makes Python objects (kernels/calls.py), and the one that asks a generator of
+random numbers (kernels/shuffle.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from fastbp._simd._emit import I64, lowers, types
 def call_address(address: int, *arguments: float) -> int:
     """What the C function at an address returns, an int64; arguments are int64 or float64.
 
-    The caller holds the GIL.
+    The caller holds the GIL if the function needs it.
     """
     kinds = [ctypes.c_double if isinstance(a, float) else ctypes.c_int64 for a in arguments]
     return int(ctypes.PYFUNCTYPE(ctypes.c_int64, *kinds)(address)(*arguments))

@@ -146,9 +146,10 @@ def test_labels_far_apart_and_what_is_no_label():
 # ---- orders ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("bits", [np.random.MT19937, np.random.PCG64])
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 1000])
-def test_orders_are_those_of_numpy(count):
-    ours, numpys = (np.random.RandomState(7) for _ in range(2))
+def test_orders_are_those_of_numpy(bits, count):
+    ours, numpys = (np.random.RandomState(bits(7)) for _ in range(2))
     found, expected = np.arange(count), np.arange(count)
     shuffle = shuffler(ours)
     for _ in range(3):
@@ -160,5 +161,9 @@ def test_orders_are_those_of_numpy(count):
 
 
 def test_other_generators_are_asked_themselves():
-    generator = np.random.default_rng(0)
-    assert shuffler(generator) == generator.shuffle
+    class Reversing(np.random.RandomState):
+        def shuffle(self, numbers):
+            numbers[:] = numbers[::-1].copy()
+
+    for generator in (np.random.default_rng(0), Reversing(0)):
+        assert shuffler(generator) == generator.shuffle
