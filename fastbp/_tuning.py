@@ -41,6 +41,9 @@ class GemmBlocks:
     # before over time after: 256x512x784 1.10, 512 cubed 1.04, 1024 cubed 1.06, 128x256x784 1.15;
     # where C has more rows than columns it is a loss (784x256x512 0.97, 2048x512x2048 0.94).
     halved_panels: int = 8
+    # ... and only from so long a k on. Without halves: 256x10x512 1.8 times as fast, 512x10x1024
+    # 1.9, 256x32x512 1.05, 256x64x512 0.99, 256x128x512 0.91.
+    halved_least: int = 64
     # Longest k that a tile sums at once: 192 to 1024 differ by less than 3 %.
     k_most: int = 1024
     # Elements of packed operands that exist at once (float32: 256 MB).

@@ -176,14 +176,30 @@ def test_a_single_column_has_the_same_bits_wherever_its_elements_lie(k, add, dty
 
 
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
+def test_a_factor_from_far_away_goes_by_fewer_panels(dtype, monkeypatch, rng):
+    from fastbp._tuning import GemmBlocks
+    from fastbp.emit import gemm
+
+    item, width = np.dtype(dtype).itemsize, gemm.registers(np.dtype(dtype).itemsize)[1]
+    k = GemmBlocks().far_bytes // (128 * width * item)
+    near, far = (gemm.grid(512, panels * width, k, item) for panels in (64, 128))
+    assert (near.col_groups, far.col_groups) == (64 / 32, 128 / 16)
+    monkeypatch.setattr(gemm, "GEMM_BLOCKS", GemmBlocks(far_bytes=1, far_panels=2, task_flops=500))
+    m, n, k = 40, 7 * width - 3, 30
+    a, b = reference.integers(rng, (m, k), dtype), reference.integers(rng, (k, n), dtype)
+    with fastbp.threads(2):
+        np.testing.assert_array_equal(fastbp.ops.matmul(a, b), a @ b)
+
+
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
 @pytest.mark.parametrize("layout", conditions.LAYOUTS)
 def test_columns_of_a_packed_factor_go_to_threads_by_half(layout, dtype, monkeypatch, rng):
     """Exact, for an odd number of panels too, alone and shared; and column sums are added once."""
     from fastbp._tuning import GemmBlocks
     from fastbp.emit import gemm
 
-    blocks = GemmBlocks(direct_reuse=0, direct_bytes=0, halved_panels=2, task_flops=500,
-                        pack_task=256)
+    blocks = GemmBlocks(direct_reuse=0, direct_bytes=0, halved_panels=2, halved_least=0,
+                        task_flops=500, pack_task=256)
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", blocks)
     width = gemm.registers(np.dtype(dtype).itemsize)[1]
     for m, n, k in ((3, 2 * width, 5), (17, 3 * width, 9), (31, 5 * width - 3, 20)):

@@ -79,12 +79,14 @@ def tile_count(m: int, itemsize: int, halves: int = 1) -> int:
     return -(-tiles // 4) * 4 if shared else tiles
 
 
-def column_halves(m: int, n: int, itemsize: int) -> int:
+def column_halves(m: int, n: int, k: int, itemsize: int) -> int:
     """Into how many parts the columns of C and of a B that is packed go: two, so that of two
-    threads each packs what it will read; one where A, which then both pack, is the larger one.
+    threads each packs what it will read; one where A, which then both pack, is the larger one, and
+    where there is little to pack: two threads that write halves of the same rows hinder each other.
     """
     panels = -(-n // registers(itemsize)[1])
-    return 2 if panels >= GEMM_BLOCKS.halved_panels and n >= m else 1
+    wide = panels >= GEMM_BLOCKS.halved_panels and k >= GEMM_BLOCKS.halved_least
+    return 2 if wide and n >= m else 1
 
 
 def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> Grid:
@@ -92,7 +94,7 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
     blocks = GEMM_BLOCKS
     width = registers(itemsize)[1]
     tiles, panels = tile_count(m, itemsize), -(-n // width)
-    halves = column_halves(m, n, itemsize)
+    halves = column_halves(m, n, k, itemsize)
     fit = _room(itemsize) // (_packed_rows(itemsize) * (k_block or k_split(k, itemsize)))
     least = -(-tiles // max(1, fit))
     # A panel takes its time however few columns it has, B's however few rows C has, and so do the
@@ -187,7 +189,7 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
     before = program.size
     b_base, b_panel, b_step = _columns(program, b, m, overlap or b_stands)
     down, across = grid(m, n, k, itemsize, k_block)
-    halves = column_halves(m, n, itemsize)
+    halves = column_halves(m, n, k, itemsize)
     if across == halves and (program.size == before or program.in_strand):
         halves = across = 1  # no thread has a half of B, so A need not be packed for each
     tiles = tile_count(m, itemsize, halves)
@@ -244,7 +246,7 @@ def _columns(program: Program, b: Operand, m: int, overlap: bool) -> tuple[int, 
     panels = -(-b.cols // width)
     out = program.workspace(panels * width * b.rows)
     by_rows = b.col_step == 1
-    halves = column_halves(m, b.cols, itemsize) if by_rows else 1
+    halves = column_halves(m, b.cols, b.rows, itemsize) if by_rows else 1
     # Transposing takes three times as long as copying.
     units, unit = (b.rows, b.cols // halves) if by_rows else (panels, 3 * width * b.rows)
     share = max(1, GEMM_BLOCKS.pack_task // unit)
