@@ -70,7 +70,12 @@ class Home:
                 original = Operand.of(view).shifted(shift)
                 copy = self._copies[name].shifted(self._block(number))
                 out, x = (copy, original) if into else (original, copy)
-                emit_copy(program, out, x)
+                if original.col_step == 1 or original.cols == 1:
+                    emit_copy(program, out, x)
+                    continue
+                for row in range(x.rows):
+                    emit_copy(program, _row_on_end(out, row, self._item),
+                              _row_on_end(x, row, self._item))
 
     def _block(self, number: int) -> int:
         """From a value to its slot 1, 2, ..., in bytes; to its gradient behind the last."""
@@ -96,6 +101,11 @@ class Home:
         emit_update(program, update.kind, w, w + self._block(1 + len(self._slots)),
                     self._size - self.decay_size, hyper=address_of(update.hyper_plain),
                     rates=address_of(update.rates), slots=self._slots_of(w))
+
+
+def _row_on_end(x: Operand, row: int, item: int) -> Operand:
+    """A row of a matrix as a column, whose elements may be apart."""
+    return Operand(x.address + row * x.row_step * item, x.cols, 1, x.col_step)
 
 
 class Homes:

@@ -23,6 +23,7 @@ import numpy as np
 from fastbp._arena import Room, address_of, allocate, padded
 from fastbp._home import Home, Homes
 from fastbp._program import Operand
+from fastbp._simd import machine
 from fastbp._tuning import SECTIONS
 from fastbp.emit.affine import (
     emit_affine_db,
@@ -120,8 +121,18 @@ def make_homes(plan: Plan, count: int) -> Homes:
             biases["outputs.b"] = outputs.parameters["b"]
         weights = {"hidden.w": weights_of(hidden, own, out=True),
                    "outputs.w": weights_of(outputs, own, out=False)}
+        if layout_at_home(outputs) != outputs.layout:
+            weights["outputs.w"] = weights["outputs.w"].T
         homes.append(Home(plan.network, plan.update.slots, weights, biases))
     return Homes(homes)
+
+
+def layout_at_home(outputs: Affine) -> str:
+    """How the weights of the outputs lie at home: a row for each, where these would not fill a
+    register. Their gradient is then computed along the neurons.
+    """
+    is_narrow = 1 < outputs.out_features <= machine().lanes(outputs.parameters["w"].itemsize)
+    return "row" if is_narrow else outputs.layout
 
 
 class Sections:
@@ -187,6 +198,7 @@ class Section(Plan):
                          program=plan.program, wiring=plan.wiring, room=Room())
         self.number, self.norms, self._sections = number, 0, sections
         self._hidden, self._outputs = (_affine(plan, node) for node in sections.nodes)
+        self._layout = layout_at_home(self._outputs)
         self.home = home
         plan.program.keep(home.memory)
         own = owned_of(self._hidden, sections.count, number)
@@ -232,7 +244,7 @@ class Section(Plan):
                             home.address_of("hidden.b"), layout=self._hidden.layout, kind=kind,
                             slope=slope, z=z)
         emit_affine_forward(program, self._adds, y, home["outputs.w"],
-                            home.address_of("outputs.b"), layout=self._outputs.layout)
+                            home.address_of("outputs.b"), layout=self._layout)
         return batch
 
     def emit_sum(self) -> Operand:
@@ -249,7 +261,7 @@ class Section(Plan):
         """From the gradient of the outputs to the updates."""
         program, home, update = self.program, self.home, self.update
         assert update is not None
-        node, outputs, hidden = self._sections.nodes[0], self._outputs.layout, self._hidden.layout
+        node, outputs, hidden = self._sections.nodes[0], self._layout, self._hidden.layout
         dh = self.new(self._width)
         sums = emit_affine_dx(program, dh, dz, home["outputs.w"], layout=outputs,
                               through=self.producer_of(node))

@@ -162,7 +162,7 @@ def test_activations_and_biases(activation, bias, sections, rng):
 @pytest.mark.parametrize("optimizer", [
     fastbp.SGD(0.01), fastbp.SGD(0.01, momentum=0.9, nesterov=True, weight_decay=0.1),
     fastbp.RMSprop(0.01), fastbp.AdamW(0.01, weight_decay=0.1)], ids=repr)
-@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("outputs", [1, 3, 20])
 def test_optimizers_and_regression(optimizer, outputs, sections, rng):
     """Targets of the whole, shuffled uint8 rows, weights of samples."""
     x, y = rng.integers(0, 2, (60, 7)).astype(np.uint8), rng.standard_normal((60, outputs))
