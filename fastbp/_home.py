@@ -73,7 +73,7 @@ class Home:
                 if original.col_step == 1 or original.cols == 1:
                     emit_copy(program, out, x)
                     continue
-                for row in range(x.rows):
+                for row in range(x.rows):  # what lies the other way round at home
                     emit_copy(program, _row_on_end(out, row, self._item),
                               _row_on_end(x, row, self._item))
 
