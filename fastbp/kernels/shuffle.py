@@ -22,7 +22,7 @@ def shuffle(numbers, count, next_word, state, like):
     """
     p = pointer_to(numbers, np.int64)
     # Once in order, which the processor fetches ahead: in random order each line would be waited
-    # for (100,000 numbers that are in no cache: 1.1 ms, 0.6 with this).
+    # for (100,000 numbers behind an epoch: 1.2 ms, 0.75 with this).
     for i in range(0, count, LINE):
         load_acquire(p, i)
     last, mask = count - 1, 1
