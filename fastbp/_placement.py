@@ -33,6 +33,11 @@ def current_cpu() -> int:
     return _getcpu() if _getcpu is not None else -1
 
 
+def address_of_call() -> int:
+    """Address of the C function behind `current_cpu`, or 0."""
+    return 0 if _getcpu is None else ctypes.cast(_getcpu, ctypes.c_void_p).value or 0  # type: ignore[arg-type]
+
+
 def keep_off(thread: int, cpu: int) -> None:
     """Let another thread run on the caller's cores but this one, unless it is the only one.
 

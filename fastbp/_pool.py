@@ -3,6 +3,10 @@
 Between jobs a worker spins for a moment, then waits on a lock. A caller that finds the pool busy
 (another Python thread is using it) runs its program alone, with the same bits. After a fork the
 child starts with no workers and makes its own when it first needs them.
+
+Compiled code that holds the GIL may give workers that are spinning a program without asking here
+(kernels/calls.py). It marks the pool TAKEN until they are done; ASKED and the GIL keep both ways
+apart: here ASKED is set before TAKEN is read, there both are read and TAKEN is set in one go.
 """
 
 from __future__ import annotations
@@ -108,6 +112,7 @@ class Pool:
         self._make_claims(1 << 10)
         self.busy = threading.Lock()
         self.control_words = flat_view(self.control)
+        self.control_words[program.KEPT_OFF] = -1
         self.alone_until, self.alone_seconds = 0.0, ALONE_SECONDS
         self.last_begin = 0.0
         self.workers: list[_Worker] = []
@@ -128,7 +133,7 @@ class Pool:
     def _make_claims(self, count: int) -> None:
         """Words for the executor, one for each thread and instruction."""
         self.claims = allocate(count, np.int64)
-        self.control[program.CLAIMS] = address_of(self.claims)
+        self.control[program.CLAIMS], self.control[program.ROOM] = address_of(self.claims), count
 
     def run(self, job: int, rows: int, tasks: int, steps: int, kind: int, threads: int) -> int:
         """Run a program of so many instructions with up to `threads` threads, the caller's too.
@@ -142,7 +147,11 @@ class Pool:
                 or (tasks <= FEW_TASKS and begin - before > PAUSE_SECONDS)
                 or not self.busy.acquire(blocking=False)):
             return run(self.address, job, 1, 0, steps)
+        control = self.control_words
         try:
+            control[program.ASKED] = 1
+            if control[program.TAKEN]:  # and whoever comes now sees ASKED
+                return run(self.address, job, 1, 0, steps)
             threads = self._hire(threads)
             words = threads * program.claims_of(rows)
             if words > len(self.claims):
@@ -150,20 +159,26 @@ class Pool:
             cpu = current_cpu()
             for worker in self.workers[: threads - 1]:
                 worker.wake(kind, cpu)
+            control[program.KEPT_OFF] = cpu
             result = run(self.address, job, threads, 0, steps)
-            if self.control_words[program.STALLS]:
-                self.control_words[program.STALLS] = 0
+            if control[program.STALLS]:
+                control[program.STALLS] = 0
                 self.alone_until = time.perf_counter() + self.alone_seconds
                 self.alone_seconds = min(2 * self.alone_seconds, MOST_ALONE_SECONDS)
             elif self.alone_seconds > ALONE_SECONDS:
                 trust = 0.5 ** ((time.perf_counter() - begin) / TRUST_SECONDS)
                 self.alone_seconds = max(trust * self.alone_seconds, ALONE_SECONDS)
+            control[program.WARY] = self.alone_seconds > ALONE_SECONDS
             return result
         finally:
+            control[program.ASKED] = 0
             self.busy.release()
 
 
 _pool = Pool()
+where = allocate(1, np.int64)
+"""Address of the pool's control block, for callers that do not ask Python (kernels/calls.py)."""
+where[0] = _pool.address
 
 
 def run(job: int, rows: int, tasks: int, steps: int, kind: int) -> bool:
@@ -183,6 +198,7 @@ def _renew() -> None:
     """Workers do not survive a fork, and a lock may have been held: start afresh."""
     global _pool
     _pool = Pool()
+    where[0] = _pool.address
 
 
 if hasattr(os, "register_at_fork"):

@@ -9,6 +9,7 @@ Limits are read once, at first use. Results do not depend on the number of threa
 
 from __future__ import annotations
 
+import array
 import contextlib
 import contextvars
 import functools
@@ -28,14 +29,28 @@ Limit = tuple[int, str]
 """A number of threads and where it comes from."""
 
 _asked: tuple[int, bool] | None = None
-_scoped: contextvars.ContextVar[tuple[int, bool] | None] = contextvars.ContextVar(
+scope: contextvars.ContextVar[tuple[int, bool] | None] = contextvars.ContextVar(
     "fastbp_threads", default=None
 )
+"""What `threads` asks for in a context."""
+known_limits = array.array("q", [0, 0])
+"""For compiled code (kernels/calls.py): the number of threads where `scope` is None, 0 while that
+is not known, and whether `scope` has ever been set."""
 
 
 def thread_count() -> int:
     """How many threads a run uses, the calling one included."""
-    asked = _scoped.get() or _asked
+    asked = scope.get()
+    if asked is not None:
+        return _count(asked)
+    asked = _asked
+    known_limits[0] = count = _count(asked)
+    if asked is not _asked:  # another thread has just asked for something else
+        known_limits[0] = 0
+    return count
+
+
+def _count(asked: tuple[int, bool] | None) -> int:
     least = _machine_limit()[0]
     if asked is None:
         return least
@@ -45,10 +60,10 @@ def thread_count() -> int:
 
 def thread_reason() -> str:
     """What decided `thread_count()`, in words."""
-    asked = _scoped.get() or _asked
+    asked = scope.get() or _asked
     least, why = _machine_limit()
     if asked is not None and (asked[1] or asked[0] < least):
-        return "fastbp.threads" if _scoped.get() else "fastbp.set_num_threads"
+        return "fastbp.threads" if scope.get() else "fastbp.set_num_threads"
     return why
 
 
@@ -60,16 +75,18 @@ def set_num_threads(n: int | None, *, oversubscribe: bool = False) -> None:
     """
     global _asked
     _asked = None if n is None else (_checked(n), oversubscribe)
+    known_limits[0] = 0
 
 
 @contextlib.contextmanager
 def threads(n: int, *, oversubscribe: bool = False) -> Iterator[None]:
     """`set_num_threads` inside a `with` block and for the calling thread only."""
-    token = _scoped.set((_checked(n), oversubscribe))
+    token = scope.set((_checked(n), oversubscribe))
+    known_limits[1] = 1  # for good: a copy of the context may outlive the block
     try:
         yield
     finally:
-        _scoped.reset(token)
+        scope.reset(token)
 
 
 def _checked(n: Any) -> int:

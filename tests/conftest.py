@@ -115,7 +115,7 @@ def _same_threads_as_before() -> Iterator[None]:
     """A test that sets the number of threads does not set it for the next one."""
     before = _runtime._asked
     yield
-    _runtime._asked = before
+    _runtime._asked, _runtime.known_limits[0] = before, 0
 
 
 @pytest.fixture
@@ -124,15 +124,19 @@ def rng() -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(20240229))
 
 
-@pytest.fixture
-def every_call_is_learnt(monkeypatch):
-    """Built-in functions make every call that has been made once, however long it takes."""
+@pytest.fixture(params=[math.inf, -1.0], ids=["lock held", "lock let go"])
+def every_call_is_learnt(request, monkeypatch):
+    """Built-in functions make every call that has been made a few times, however long it takes.
+
+    On one thread: whether they may share a program depends on whether workers are awake.
+    """
     from fastbp.ops import _again, _builtin
 
     if not _builtin.is_possible():
         pytest.skip("there are no built-in functions here")
     _again.forget()
-    monkeypatch.setattr(_again, "_HOLD_SECONDS", math.inf)
+    monkeypatch.setattr(_again, "_HOLD_SECONDS", request.param)
     monkeypatch.setattr(_again, "_FROM", 0)
+    _runtime.set_num_threads(1)
     yield
     _again.forget()

@@ -3,10 +3,10 @@
 Design. The work of a small product takes 0.2 us, and Python's way to it 3: to describe the arrays,
 find the plan, allocate the result, write addresses into the program's table, call it. Here all of
 that is one built-in function of Python made of compiled code (ops/_short.py says how), which reads
-array objects as memory. It runs from its first line to its last with the GIL held and calls nothing
-that could run other Python code before its work is done, so that one set of scratch words serves
-all threads and nothing changes under its hands. Whatever is unlike what is remembered is left to
-Python: it returns None.
+array objects as memory. It holds the GIL and calls nothing that could run other Python code before
+its work is done, so that one set of scratch words serves all threads and nothing changes under its
+hands; only while a longer program runs, the GIL is let go, and no scratch word is read after that.
+Whatever is unlike what is remembered is left to Python: it returns None.
 
 Everything is a line of int64 words. The table, shared by all operations:
 
@@ -16,6 +16,10 @@ Everything is a line of int64 words. The table, shared by all operations:
     MADE                   the new results of the call under way
     PLACES                 addresses of the data of arguments that are arrays, then of new results
     SEEN                   the description of the call under way
+    LEAVE .. POOL          C functions that let the GIL go and take it, that tell the core and the
+                           value of a context's variable; that variable, and addresses of a word for
+                           its value, of the words with limits (_runtime.py) and of the word with
+                           the address of the pool's control block (_pool.py)
     BUCKETS                the first entry of each chain of remembered calls
 
 An entry, of one remembered call, is a head of the words below, then its description, its cells,
@@ -32,8 +36,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastbp._jit import kernel
-from fastbp._simd import at, call_address, pointer_to
-from fastbp.kernels.program import LABELS, REFUSED
+from fastbp._simd import at, call_address, fetch_add, pointer_to
+from fastbp.kernels.program import LABELS, REFUSED, ROWS, TAKEN, is_ready
 
 # Bytes of CPython's and NumPy's objects (both are fixed interfaces; ops/_short.py looks anyway).
 TYPE, DATA, AXES, SHAPE, STRIDES, DTYPE, FLAGS = 8, 16, 24, 32, 40, 56, 64
@@ -48,6 +52,7 @@ NEW_ARRAY, NEW_TUPLE, SET_ITEM, NEW_REAL, HITS = range(7, 12)
 MADE, MOST_MADE = 12, 3
 PLACES, MOST_ARGUMENTS = 16, 16
 SEEN, MOST_WORDS = PLACES + MOST_ARGUMENTS + MOST_MADE, 128
+LEAVE, ENTER, CORE, VALUE_OF, SCOPE, VALUE_AT, LIMITS, POOL = range(168, 176)
 BUCKETS, BUCKET_BITS = 192, 8
 TABLE_WORDS = BUCKETS + (1 << BUCKET_BITS)
 MOST_AXES = 8
@@ -58,10 +63,17 @@ NEXT, HASH, SIZE, DOOR, JOB, WORDS_AT, MOVES_AT, MOVES, UNALIGNED, LABELS_PLACE 
 CELLS, CELL_COUNT, WRITES, WRITE_COUNT, MAKES, MAKE_COUNT = range(10, 16)
 # The argument that is returned, or -1; what is returned before arrays: nothing, the object `EXTRA`,
 # or the float64 at address `EXTRA` as a Python float; whether the work is elementwise; where
-# numbers go, and whether as int64.
-OUT, EXTRA_KIND, EXTRA, ELEMENTWISE, NUMBERS_AT, WHOLE = range(16, 22)
+# numbers go, and whether as int64; how the program runs: on this thread with the GIL held, or let
+# go, or with the pool.
+OUT, EXTRA_KIND, EXTRA, ELEMENTWISE, NUMBERS_AT, WHOLE, MODE = range(16, 23)
 NO_EXTRA, OBJECT, FLOAT = range(3)
-DESCRIPTION = 22
+HOLDS, RELEASES, SHARES = range(3)
+DESCRIPTION = 23
+
+# Of the words with limits: threads of a run (0: not known), whether contexts may have limits of
+# their own.
+COUNT, SCOPES = range(2)
+CORE_BITS = (1 << 32) - 1
 
 # hash = sum_i word[i] * (FACTOR + i * STEP), without its sign bit.
 FACTOR, STEP = 0x4F1BBCDCBFA53E0B, 0x1E3779B97F4A7C16
@@ -89,9 +101,15 @@ def call_again(me, arguments, count, like):
     if (pointer_to(known[MOVES_AT], np.int64)[0] != known[MOVES]
             or not is_aligned(table, known) or not may_write(table, known, given)):
         return owned(table, table[NONE])
+    threads = company(table, known) if known[MODE] == SHARES else 1
+    if threads == 0:
+        return owned(table, table[NONE])
     made = make(table, known)
+    first = table[MADE] if made > 0 else 0
+    second = table[MADE + 1] if made > 1 else 0
+    third = table[MADE + 2] if made > 2 else 0
     if made < known[MAKE_COUNT]:
-        release(table, made)
+        release(table, first, second, third)
         return 0
     words, cells = pointer_to(known[WORDS_AT], np.int64), at(known, known[CELLS])
     for i in range(known[CELL_COUNT]):
@@ -99,11 +117,57 @@ def call_again(me, arguments, count, like):
     take_numbers(known, numbers, own[1])
     if known[LABELS_PLACE] >= 0:
         pointer_to(known[JOB], np.int64)[LABELS] = table[PLACES + known[LABELS_PLACE]]
-    if call_address(known[DOOR], 0, known[JOB], 1, 0, 1) == REFUSED:
-        release(table, made)
+    if run_program(table, known, threads) == REFUSED:
+        release(table, first, second, third)
         return owned(table, table[NONE])
     table[HITS] += 1
-    return result(table, known, given)
+    return result(table, known, given, first, second, third)
+
+
+@kernel
+def company(table, known):
+    """How many threads are to share the program; 0 where Python must see to it: where the context
+    has a limit of its own, or workers are asleep, busy, too few, not trusted, or on this core.
+    """
+    limits, cpu = pointer_to(table[LIMITS], np.int64), -1
+    if limits[SCOPES] != 0 and is_scoped(table):
+        return 0
+    threads = limits[COUNT]
+    if threads <= 1:
+        return threads
+    if table[CORE] != 0:
+        cpu = call_address(table[CORE]) & CORE_BITS
+    control = pointer_to(pointer_to(table[POOL], np.int64)[0], np.int64)
+    rows = pointer_to(known[JOB], np.int64)[ROWS]
+    return threads if is_ready(control, threads, rows, cpu) else 0
+
+
+@kernel
+def is_scoped(table):
+    """True where this thread's context has a limit of its own."""
+    value = pointer_to(table[VALUE_AT], np.int64)
+    value[0] = 0
+    call_address(table[VALUE_OF], table[SCOPE], 0, table[VALUE_AT])
+    if value[0] != 0:
+        call_address(table[DECREF], value[0])
+    return value[0] != table[NONE]
+
+
+@kernel
+def run_program(table, known, threads):
+    """Run it; REFUSED where its labels are no classes. Others may use the table meanwhile."""
+    control, state = 0, 0
+    if threads > 1:
+        control = pointer_to(table[POOL], np.int64)[0]
+        pointer_to(control, np.int64)[TAKEN] = 1
+    if known[MODE] != HOLDS:
+        state = call_address(table[LEAVE])
+    done = call_address(known[DOOR], control, known[JOB], threads, 0, 1)
+    if threads > 1:
+        fetch_add(pointer_to(control, np.int64), TAKEN, -1)
+    if state != 0:
+        call_address(table[ENTER], state)
+    return done
 
 
 @kernel
@@ -234,10 +298,11 @@ def make(table, known):
 
 
 @kernel
-def release(table, count):
-    """Give up the first `count` new results."""
-    for i in range(count):
-        call_address(table[DECREF], table[MADE + i])
+def release(table, first, second, third):
+    """Give up new results (0: none)."""
+    for thing in (first, second, third):
+        if thing != 0:
+            call_address(table[DECREF], thing)
 
 
 @kernel
@@ -248,15 +313,13 @@ def owned(table, thing):
 
 
 @kernel
-def result(table, known, given):
-    """What the call returns; 0 with an exception set where there is no memory for it.
+def result(table, known, given, first, second, third):
+    """What the call returns, of new arrays (0: none); 0 with an exception set where there is no
+    memory for it.
 
     A new tuple may run other Python code, so nothing of the table or the entry is read after it.
     """
     makes, kind = known[MAKE_COUNT], known[EXTRA_KIND]
-    first = table[MADE] if makes > 0 else 0
-    second = table[MADE + 1] if makes > 1 else 0
-    third = table[MADE + 2] if makes > 2 else 0
     out = owned(table, given[known[OUT]]) if known[OUT] >= 0 else 0
     extra = 0
     if kind == OBJECT:

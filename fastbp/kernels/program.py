@@ -48,6 +48,10 @@ MOST_STRANDS = WORDS - 1
 # that all add to would travel from core to core with every task.
 JOB, ACTIVE = 0, 16
 PROGRAM, STEPS, THREADS, CLAIMS, STALLS = range(32, 37)
+# For callers that do not ask Python (`is_ready`): how many workers look for jobs just now, whether
+# a caller in Python has the pool, or one of the others, whether the pool has lost its trust in
+# workers, how many words CLAIMS has, and the core that workers are kept off.
+AWAKE, ASKED, TAKEN, WARY, ROOM, KEPT_OFF = range(37, 43)
 DONE, DONES, APART = 48, 8, 16
 CONTROL = DONE + DONES * APART
 # A claim word counts the claimed tasks of a run in its low bits, and the step above them.
@@ -343,8 +347,27 @@ def serve(control_address, subject, threads, slot, steps, like, images):
 
 
 @kernel
+def is_ready(control, threads, rows, cpu):
+    """True where a program of so many rows may be given to `threads` threads at once, by a caller
+    on this core: enough workers look for jobs, nobody else has them, and nothing is to be seen to.
+    """
+    return (load_acquire(control, AWAKE) >= threads - 1 and load_acquire(control, TAKEN) == 0
+            and control[ASKED] == 0 and control[WARY] == 0 and control[STALLS] == 0
+            and threads * claims_of(rows) <= control[ROOM] and control[KEPT_OFF] == cpu)
+
+
+@kernel
 def follow(control, slot, spins, kind, like, images):
     """A worker's turn: join each open job once, leave after `spins` idle turns."""
+    fetch_add(control, AWAKE, 1)
+    other = help_all(control, slot, spins, kind, like, images)
+    fetch_add(control, AWAKE, -1)
+    return other
+
+
+@kernel
+def help_all(control, slot, spins, kind, like, images):
+    """The kind of a job that another door is needed for, or 0 when all has been quiet for long."""
     idle, seen = 0, 0
     while idle < spins:
         job = load_acquire(control, JOB)

@@ -16,8 +16,8 @@ any. A repeated one is refused, and takes the long way with its errors, where me
 is read-only or overlaps what is read, where an address is not aligned, where a label is no class,
 and where a plan's workspace has moved.
 
-Of a thread that repeats many calls the shorter ones are made by built-in functions, which ask the
-same in a tenth of the time (`_short.py`, docs/design/012-calls.md):
+A thread's calls that are repeated often are made by built-in functions, which ask the same in a
+tenth of the time (`_short.py`, docs/design/012-calls.md):
 
     done = _short.call(...)                             # before all else, with all arguments
     if done is not None:
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
 # Calls of one thread that are remembered; beyond that it starts afresh.
 _MOST = 128
-# A built-in function holds the interpreter's lock all the time, so it makes short calls only; of
-# those whose work threads can share, calls that take half of it on one thread.
+# A built-in function holds the interpreter's lock while shorter programs run; of those whose tasks
+# threads can share, it runs those on one thread that take half of it so.
 _HOLD_SECONDS = 20e-6
 # Repeated calls of a thread from which on it has them: loading them takes 10 ms, and a call without
 # them 3 us more.
@@ -183,20 +183,23 @@ def again(key: Hashable, inputs: Inputs, out: np.ndarray | None = None, *,
 def _teach(known: Known, seconds: float, short: Short, arguments: tuple[Any, ...], inputs: Inputs,
            out: np.ndarray | None) -> None:
     """Let `short` learn a call that has taken so long; first let it be made on one thread."""
+    known.lessons += 1
+    shares, is_last = known.plan.is_parallel, known.lessons == _MOST_LESSONS
     is_short = seconds < (_HOLD_SECONDS / 2 if known.alone else _HOLD_SECONDS)
-    if known.plan.is_parallel and not known.alone:
-        known.alone = is_short
+    if is_short and shares and not known.alone and not is_last:
+        known.alone = True
         return
-    if is_short:
-        from fastbp.ops import _lessons  # few processes call operations again and again
+    if not is_short and known.lessons < _MOST_LESSONS - 1:
+        return  # something may have disturbed it
+    holds = is_short and known.alone == shares
+    known.alone = known.alone and holds
+    from fastbp.ops import _lessons  # few processes call operations again and again
 
-        if _local.entries is None:
-            _local.entries = _lessons.Entries()
-        if len(_local.entries) >= _MOST:
-            _local.clear()
-        _lessons.learn(short, arguments, known, _local.entries, inputs, out)
-    known.lessons += is_short or known.alone
-    known.alone = known.alone and (is_short or known.lessons < _MOST_LESSONS)
+    if _local.entries is None:
+        _local.entries = _lessons.Entries()
+    if len(_local.entries) >= _MOST:
+        _local.clear()
+    _lessons.learn(short, arguments, known, _local.entries, inputs, out, holds=holds)
 
 
 def remember(key: Hashable, inputs: Inputs, plan: Plan, results: Sequence[np.ndarray], *,

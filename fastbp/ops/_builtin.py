@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbp import _native
+from fastbp import _native, _placement, _pool, _runtime
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._jit import DISABLED
 from fastbp._simd import guard
@@ -121,9 +121,15 @@ def table() -> np.ndarray:
     for place, name in ((calls.THREAD, "PyThreadState_Get"), (calls.INCREF, "Py_IncRef"),
                         (calls.DECREF, "Py_DecRef"), (calls.NEW_TUPLE, "PyTuple_New"),
                         (calls.SET_ITEM, "PyTuple_SetItem"),
-                        (calls.NEW_REAL, "PyFloat_FromDouble")):
+                        (calls.NEW_REAL, "PyFloat_FromDouble"),
+                        (calls.LEAVE, "PyEval_SaveThread"), (calls.ENTER, "PyEval_RestoreThread"),
+                        (calls.VALUE_OF, "PyContextVar_Get")):
         words[place] = ctypes.cast(getattr(api, name), ctypes.c_void_p).value
     words[calls.NEW_ARRAY] = _array_api()[NEW_FROM_DESCRIPTOR]
+    words[calls.CORE], words[calls.SCOPE] = _placement.address_of_call(), id(_runtime.scope)
+    words[calls.VALUE_AT] = address_of(_keep(allocate(1, np.int64)))
+    words[calls.LIMITS] = _keep(_runtime.known_limits).buffer_info()[0]
+    words[calls.POOL] = address_of(_keep(_pool.where))
     return made
 
 

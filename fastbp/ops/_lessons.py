@@ -65,10 +65,11 @@ class _Entry:
 
 
 def learn(short: Short, arguments: tuple[Any, ...], known: Known, entries: Entries,
-          inputs: Sequence[np.ndarray], out: np.ndarray | None) -> None:
+          inputs: Sequence[np.ndarray], out: np.ndarray | None, *, holds: bool) -> None:
     """Let `short.call(*arguments)` make a call that is known, where it can.
 
-    inputs: the arrays that the call reads or changes, in the order of `arguments`.
+    inputs: the arrays that the call reads or changes, in the order of `arguments`. holds: the
+    program is short enough to run on this thread without letting others run Python meanwhile.
     """
     plan, described = known.plan, arguments[: len(arguments) - short.numbers]
     settings = tuple([a for a in described if type(a) is not np.ndarray])
@@ -81,6 +82,11 @@ def learn(short: Short, arguments: tuple[Any, ...], known: Known, entries: Entri
     places = _places(arguments, inputs, out, len(known.made))
     head = [0] * calls.DESCRIPTION
     head[calls.HASH], head[calls.SIZE] = _hash(words), len(words)
+    if any(entry.kept[0] is known and entry.words[calls.HASH] == head[calls.HASH]
+           for entry in entries.known):
+        return  # it has been learnt: just now Python was to see to it
+    if not holds:
+        head[calls.MODE] = calls.SHARES if plan.is_parallel else calls.RELEASES
     head[calls.DOOR : calls.MOVES + 1] = plan.native
     head[calls.UNALIGNED], head[calls.ELEMENTWISE] = known.unaligned, known.elementwise
     head[calls.LABELS_PLACE] = -1 if known.labels is None else places[known.labels]
