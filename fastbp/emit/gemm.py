@@ -106,6 +106,8 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
     down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
     if down * across > worth < blocks.tasks:
         down = max(1, worth // across)
+    if down > 2 and across == 1:
+        down = -(-down // 4) * 4  # which two threads and four finish together
     return Grid(max(least, min(down, tile_count(m, itemsize, halves))), across)
 
 

@@ -164,7 +164,8 @@ def run_gemm(w, r, task, step, slot, like):
         if across > 0:
             return
         groups = 1
-    first_tile, last_tile = cut(tiles, w[12], down), cut(tiles, w[12], down + 1)
+    # Not `cut`: the first half of the tasks, one thread's, has half of the tiles.
+    first_tile, last_tile = tiles * down // w[12], tiles * (down + 1) // w[12]
     first_panel, last_panel = cut(panels, groups, across), cut(panels, groups, across + 1)
     for p in range(0, max(k, 1), k_block):
         if w[8] == 0:
