@@ -46,6 +46,11 @@ class Machine:
         """Rows of the register tile: 14 with 32 registers, 6 with 16 (Design: gemm.py)."""
         return 14 if self.registers == 32 else 6
 
+    @property
+    def has_masks(self) -> bool:
+        """True where registers of their own tell which lanes are loaded and stored."""
+        return self.vector_bytes == 64
+
     def lanes(self, itemsize: int) -> int:
         """Elements of `itemsize` bytes in one register."""
         return self.vector_bytes // itemsize

@@ -233,7 +233,10 @@ def reads_a_copy(m: int, b: Operand, itemsize: int) -> bool:
 
 
 def _is_read_in_place(m: int, b: Operand, itemsize: int) -> bool:
-    whole = b.cols % machine().lanes(itemsize) == 0 or b.readable
+    lanes = machine().lanes(itemsize)
+    # A last register that is not full is read to its end, unless it is masked (_simd/tile.py).
+    is_masked = machine().has_masks and 0 < b.cols % (2 * lanes) <= lanes
+    whole = b.cols % lanes == 0 or b.readable or is_masked
     is_worth_it = tile_count(m, itemsize) <= GEMM_BLOCKS.direct_reuse or _is_small(
         b.transposed, itemsize)
     return (b.col_step == 1 and whole and is_worth_it) or b.rows == 0
