@@ -35,7 +35,8 @@ class GemmBlocks:
     least_rows: int = 8
     # From this k on one column is computed by dot products: 1024x512x1 takes a tenth of the time.
     dot_least: int = 16
-    # From so many tiles on their number is made a multiple of 4.
+    # From so many tiles on their number is made even, and a multiple of 4.
+    even_tiles: int = 7
     shared_tiles: int = 12
     # From so many panels on, columns of a packed B go to threads by half. On two threads, time
     # before over time after: 256x512x784 1.10, 512 cubed 1.04, 1024 cubed 1.06, 128x256x784 1.15;

@@ -75,8 +75,11 @@ def tile_count(m: int, itemsize: int, halves: int = 1) -> int:
     19 tiles are 10 for one thread and 9 for another; 20, a little lower, are 10 each.
     """
     tiles = -(-m // registers(itemsize)[0])
-    shared = halves == 1 and tiles >= GEMM_BLOCKS.shared_tiles
-    return -(-tiles // 4) * 4 if shared else tiles
+    blocks = GEMM_BLOCKS
+    if halves > 1 or tiles < blocks.even_tiles:
+        return tiles
+    share = 4 if tiles >= blocks.shared_tiles else 2
+    return -(-tiles // share) * share
 
 
 def column_halves(m: int, n: int, k: int, itemsize: int) -> int:
