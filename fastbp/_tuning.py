@@ -55,6 +55,12 @@ class GemmBlocks:
     direct_reuse: int = 2
     # ... or while its extent is so small: 256 cubed gains 5 %, 512x512 would lose 12 %.
     direct_bytes: int = 256 * 1024
+    # A larger B too, for what one thread packs the other has to fetch from its cache: two threads,
+    # packed over in place, 300 cubed 1.09, 400 cubed 1.09, 128x784x256 1.10 to 1.15, 98x784x100
+    # 2.1, the steps 784-256-128-10 1.06 and 100-512-512-10 1.02. Not where rows lie a multiple of
+    # 2 KiB apart, in few sets of the caches: 512 cubed 0.90.
+    direct_b_bytes: int = 1 << 20
+    direct_b_step: int = 2048
 
     # A with contiguous k is read in place by at most so many panels: 64 cubed 134 -> 169 GFLOP/s,
     # 128 cubed 144 -> 173; at 8 panels packing is the faster way (158, 168).

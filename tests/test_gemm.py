@@ -15,14 +15,14 @@ import fastbp.emit.update
 from fastbp._arena import allocate, padded
 from fastbp._jit import DISABLED
 from fastbp._program import Operand, Program
-from fastbp._simd import OutOfBoundsError, guard
+from fastbp._simd import OutOfBoundsError, guard, machine
 from fastbp.emit.affine import Producer, emit_affine_dw, emit_affine_dx, emit_affine_forward
-from fastbp.emit.gemm import Finish, emit_gemm, grid, k_split
+from fastbp.emit.gemm import Finish, emit_gemm, grid, k_split, registers, tile_count
 from fastbp.emit.reduce import emit_gather_labels
 from fastbp.kernels import update
 from fastbp.kernels._instruction import HEADER
 from fastbp.kernels.activations import FROM_INPUT, NAMES
-from fastbp.kernels.gemm import GEMM, UPDATE
+from fastbp.kernels.gemm import GEMM, PACK, UPDATE
 
 SLOW = DISABLED or os.environ.get("FASTBP_BOUNDSCHECK") == "1"
 SIZES = [(3, 7, 2), (29, 33, 17)] if SLOW else [(1, 1, 1), (3, 7, 2), (29, 33, 17), (130, 300, 65),
@@ -198,8 +198,8 @@ def test_columns_of_a_packed_factor_go_to_threads_by_half(layout, dtype, monkeyp
     from fastbp._tuning import GemmBlocks
     from fastbp.emit import gemm
 
-    blocks = GemmBlocks(direct_reuse=0, direct_bytes=0, halved_panels=2, halved_least=0,
-                        task_flops=500, pack_task=256)
+    blocks = GemmBlocks(direct_reuse=0, direct_bytes=0, direct_b_bytes=0, halved_panels=2,
+                        halved_least=0, task_flops=500, pack_task=256)
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", blocks)
     width = gemm.registers(np.dtype(dtype).itemsize)[1]
     for m, n, k in ((3, 2 * width, 5), (17, 3 * width, 9), (31, 5 * width - 3, 20)):
@@ -225,9 +225,36 @@ def test_columns_of_a_packed_factor_go_to_threads_by_half(layout, dtype, monkeyp
             assert np.array_equal(parts.sum(axis=0), expected.sum(axis=0))
 
 
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+def test_a_factor_of_any_width_is_read_in_place_or_packed(dtype, rng):
+    """Where its last register is not full, nothing behind its last row is touched."""
+    width = registers(np.dtype(dtype).itemsize)[1]
+    lanes, packed = width // 2, set()
+    for n in range(2, 2 * width + 2):
+        a, b = reference.integers(rng, (20, 7), dtype), reference.integers(rng, (7, n), dtype)
+        c, program = matrix(20, n, dtype), Program(dtype)
+        emit_gemm(program, operand(c), Operand.of(a), Operand.of(b))
+        if any(row[0] == PACK.number for row in program.tables()[0]):
+            packed.add(n)
+        run(program, c, a, b)
+        assert np.array_equal(c, reference.exact_matmul(a, b))
+    is_masked = machine().has_masks
+    assert packed == {n for n in range(2, 2 * width + 2)
+                      if n % lanes and not (is_masked and n % width < lanes)}
+
+
+@pytest.mark.parametrize("itemsize", [4, 8])
+def test_two_threads_have_the_same_number_of_tiles(itemsize):
+    for m in range(100, 1000, 7):
+        down, across = grid(m, 64, 500, itemsize)
+        tiles = tile_count(m, itemsize)
+        assert across == 1
+        assert down == 1 or 2 * (tiles * (down // 2) // down) == tiles
+
+
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_every_grid_covers_the_product_and_fits_the_scratch(itemsize):
-    from fastbp.emit.gemm import _packed_rows, _room, registers
+    from fastbp.emit.gemm import _packed_rows, _room
 
     height, width = registers(itemsize)
     for m in (1, 2, height, 100, 784, 5000, 100_000):

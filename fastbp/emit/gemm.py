@@ -229,6 +229,13 @@ def _is_small(x: Operand, itemsize: int) -> bool:
     return x.cols * abs(x.col_step) * itemsize <= GEMM_BLOCKS.direct_bytes
 
 
+def _is_near(b: Operand, itemsize: int) -> bool:
+    """True for a B whose rows are found quickly where they lie, again and again."""
+    blocks, step = GEMM_BLOCKS, abs(b.row_step) * itemsize
+    apart = step % blocks.direct_b_step != 0
+    return b.rows * step <= (blocks.direct_b_bytes if apart else blocks.direct_bytes)
+
+
 def reads_a_copy(m: int, b: Operand, itemsize: int) -> bool:
     """True where the product of m rows with B is one GEMM that reads B from where it was packed."""
     return (m > 1 < b.cols and b.rows * b.cols <= GEMM_BLOCKS.packed_most
@@ -240,8 +247,7 @@ def _is_read_in_place(m: int, b: Operand, itemsize: int) -> bool:
     # A last register that is not full is read to its end, unless it is masked (_simd/tile.py).
     is_masked = machine().has_masks and 0 < b.cols % (2 * lanes) <= lanes
     whole = b.cols % lanes == 0 or b.readable or is_masked
-    is_worth_it = tile_count(m, itemsize) <= GEMM_BLOCKS.direct_reuse or _is_small(
-        b.transposed, itemsize)
+    is_worth_it = tile_count(m, itemsize) <= GEMM_BLOCKS.direct_reuse or _is_near(b, itemsize)
     return (b.col_step == 1 and whole and is_worth_it) or b.rows == 0
 
 
