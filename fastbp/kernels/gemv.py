@@ -2,12 +2,10 @@
 
 A column as a matmul would fill one lane of a register; here k runs along the lanes, one dot product
 a row. A row as a tile would have two chains of sums and read the matrix 128 bytes at a time; here
-four of its rows are read side by side to their ends. Both take the time of reading the matrix.
+it has eight, and 512 bytes. Both take the time of reading the matrix.
 """
 
 from __future__ import annotations
-
-import numpy as np
 
 from fastbp._jit import kernel
 from fastbp._simd import at, fma, lane_sum, lanes, load, maximum, pointer, scalar, splat
@@ -78,34 +76,37 @@ def row_product(y, x, x_step, b, b_step, k, cols, start_kind, start, floor):
 
     y (cols,) contiguous; x (k,) at steps of x_step; b (k, cols), rows at b_step, columns
     contiguous; one dtype. y0 is y itself, start (cols,) or 0. Overwrites y. Each element is summed
-    over p in order, as a tile of kernels/gemm.py does. Source: docs/math.md#affine.
+    over p in order, as a tile of kernels/gemm.py does, in registers: where sums went to y and back
+    with every four rows, two threads took each other the line of y in which their columns meet, and
+    1x784x512 half as long again. Source: docs/math.md#affine.
     """
     width, most = strip_lanes(y), splat_strip(y, floor)
-    for j in range(0, cols, width):
-        if start_kind == FROM_ROW:
-            store_strip(y, j, load_strip(start, j, cols - j), cols - j)
-        elif start_kind != FROM_C:
-            store_strip(y, j, splat_strip(y, 0.0), cols - j)
-    body = k - k % ROWS
-    for p in range(0, body, ROWS):
-        x0, x1 = splat_strip(y, x[p * x_step]), splat_strip(y, x[(p + 1) * x_step])
-        x2, x3 = splat_strip(y, x[(p + 2) * x_step]), splat_strip(y, x[(p + 3) * x_step])
-        b0, b1 = at(b, p * b_step), at(b, (p + 1) * b_step)
-        b2, b3 = at(b, (p + 2) * b_step), at(b, (p + 3) * b_step)
-        for j in range(0, cols, width):
-            n = cols - j
-            total = fma(x0, load_strip(b0, j, n), load_strip(y, j, n))
-            total = fma(x1, load_strip(b1, j, n), total)
-            total = fma(x2, load_strip(b2, j, n), total)
-            store_strip(y, j, fma(x3, load_strip(b3, j, n), total), n)
-    for p in range(body, k):
-        one, row = splat_strip(y, x[p * x_step]), at(b, p * b_step)
-        for j in range(0, cols, width):
-            n = cols - j
-            store_strip(y, j, fma(one, load_strip(row, j, n), load_strip(y, j, n)), n)
-    if floor > -np.inf:
-        for j in range(0, cols, width):
-            store_strip(y, j, maximum(load_strip(y, j, cols - j), most), cols - j)
+    j = 0
+    while j < cols:
+        n = cols - j
+        left = first_of(y, start_kind, start, j, n)
+        if n >= 2 * width:
+            right = first_of(y, start_kind, start, j + width, width)
+            for p in range(k):
+                one, row = splat_strip(y, x[p * x_step]), at(b, p * b_step + j)
+                left = fma(one, load_strip(row, 0, width), left)
+                right = fma(one, load_strip(row, width, width), right)
+            store_strip(y, j + width, maximum(right, most), width)
+        else:
+            for p in range(k):
+                left = fma(splat_strip(y, x[p * x_step]), load_strip(b, p * b_step + j, n), left)
+        store_strip(y, j, maximum(left, most), n)
+        j += 2 * width if n >= 2 * width else width
+
+
+@kernel
+def first_of(y, start_kind, start, j, n):
+    """The strip from j on, of n lanes, of what the sums begin with."""
+    if start_kind == FROM_ROW:
+        return load_strip(start, j, n)
+    if start_kind == FROM_C:
+        return load_strip(y, j, n)
+    return splat_strip(y, 0.0)
 
 
 @kernel
