@@ -63,8 +63,9 @@ class GemmBlocks:
     direct_b_step: int = 2048
 
     # A with contiguous k is read in place by at most so many panels: 64 cubed 134 -> 169 GFLOP/s,
-    # 128 cubed 144 -> 173; at 8 panels packing is the faster way (158, 168).
-    rows_reuse: int = 4
+    # 128 cubed 144 -> 173. Two threads, 4 over 32: 256 cubed 1.05, 300 1.07, 512 1.07, 1000 1.05,
+    # 256x784x512 1.06, steps of 784-512-512-10 1.08, of 784-256-128-10 1.04.
+    rows_reuse: int = 32
 
     def __post_init__(self) -> None:
         if min(self.task_tiles, self.task_panels, self.task_flops, self.k_most) < 1:
