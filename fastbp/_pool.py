@@ -141,13 +141,13 @@ class Pool:
         tasks: of all steps.
         """
         run, threads = door(kind)[0], min(threads, self.most_threads)
+        control = self.control_words
         begin, before = time.perf_counter(), self.last_begin
         self.last_begin = begin
         if (threads == 1 or begin < self.alone_until
                 or (tasks <= FEW_TASKS and begin - before > PAUSE_SECONDS)
                 or not self.busy.acquire(blocking=False)):
             return run(self.address, job, 1, 0, steps)
-        control = self.control_words
         try:
             control[program.ASKED] = 1
             if control[program.TAKEN]:  # and whoever comes now sees ASKED

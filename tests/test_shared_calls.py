@@ -19,7 +19,7 @@ from fastbp.ops import _again, _builtin, _lessons
 
 @pytest.fixture(autouse=True)
 def long_calls_are_learnt(monkeypatch):
-    """Two threads; a call is learnt when it has been repeated three times; nothing is wrong."""
+    """Two threads; a call is learnt when it has been repeated three times; workers are trusted."""
     if not _builtin.is_possible():
         pytest.skip("there are no built-in functions here")
     _again.forget()

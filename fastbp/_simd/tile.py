@@ -9,7 +9,7 @@ lie), B one row of up to two registers contiguous for each k (`B[k*b_step + j]`)
 
     a:  | k=0: i=0..13 | k=1: i=0..13 | ...      b:  | k=0: j=0..31 | k=1: j=0..31 | ...
 
-Or A lies by rows (`A[i*a_row + k]`), for products too small to be worth packing.
+Or A lies by rows (`A[i*a_row + k]`), where packing it is not worth the time.
 
 Each element of C is summed over k in order, from C0 on, so its bits depend on nothing but
 its own row and column. Edges: a variant for each number of rows and for one or two registers

@@ -78,7 +78,7 @@ def row_product(y, x, x_step, b, b_step, k, cols, start_kind, start, floor):
     contiguous; one dtype. y0 is y itself, start (cols,) or 0. Overwrites y. Each element is summed
     over p in order, as a tile of kernels/gemm.py does, in registers: where sums went to y and back
     with every four rows, two threads took each other the line of y in which their columns meet, and
-    1x784x512 half as long again. Source: docs/math.md#affine.
+    1x784x512 twice as long. Source: docs/math.md#affine.
     """
     width, most = strip_lanes(y), splat_strip(y, floor)
     j = 0
