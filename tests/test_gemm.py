@@ -243,13 +243,25 @@ def test_a_factor_of_any_width_is_read_in_place_or_packed(dtype, rng):
                       if n % lanes and not (is_masked and n % width < lanes)}
 
 
-@pytest.mark.parametrize("itemsize", [4, 8])
-def test_two_threads_have_the_same_number_of_tiles(itemsize):
-    for m in range(100, 1000, 7):
-        down, across = grid(m, 64, 500, itemsize)
-        tiles = tile_count(m, itemsize)
-        assert across == 1
-        assert down == 1 or 2 * (tiles * (down // 2) // down) == tiles
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+def test_two_threads_have_the_same_number_of_tiles(dtype, monkeypatch):
+    """20 tiles in 8 tasks: column sums of ones tell how many rows each task has."""
+    from fastbp._tuning import GemmBlocks
+    from fastbp.emit import gemm
+
+    height, width = registers(np.dtype(dtype).itemsize)
+    m, k = 20 * height, 8
+    blocks = GemmBlocks(task_flops=2 * m * width * (k + GemmBlocks().tile_ends) // 8)
+    monkeypatch.setattr(gemm, "GEMM_BLOCKS", blocks)
+    dz, w = filled(np.ones((m, k), dtype)), filled(np.ones((width, k), dtype))
+    dx, kept, program = matrix(m, width, dtype), filled(np.ones((m, width), dtype)), Program(dtype)
+    sums = emit_affine_dx(program, operand(dx), operand(dz), operand(w), layout="column",
+                          through=Producer(NAMES["identity"], 0.0, operand(kept)))
+    run(program, dx, kept, dz, w)
+    parts = program.memory.view(sums.address, sums.rows * width, dtype).reshape(-1, width)
+    assert tile_count(m, np.dtype(dtype).itemsize) == 20
+    assert len(parts) == 8
+    assert parts[:4, 0].sum() == parts[4:, 0].sum() == m // 2 * k
 
 
 @pytest.mark.parametrize("itemsize", [4, 8])

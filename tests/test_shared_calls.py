@@ -105,8 +105,7 @@ def test_the_limit_of_the_process():
 
 WORDS = {"held by a caller in Python": (program.ASKED, 1), "taken": (program.TAKEN, 1),
          "no trust": (program.WARY, 1), "a stall": (program.STALLS, 1),
-         "on the workers' core": (program.KEPT_OFF, 1 << 20), "too many claims": (program.ROOM, 1),
-         "all asleep": (program.AWAKE, -100)}
+         "on the workers' core": (program.KEPT_OFF, 1 << 20), "too many claims": (program.ROOM, 1)}
 
 
 @pytest.mark.parametrize("name", WORDS)
@@ -122,11 +121,21 @@ def test_python_sees_to_what_is_unusual(name):
     finally:
         if word in (program.TAKEN, program.ROOM):
             words[word] = before
-        elif word == program.AWAKE:
-            words[word] -= value - before
     assert _lessons.hits() == hits
     trust_workers()
     assert words[program.TAKEN] == words[program.ASKED] == 0
+    assert calls_until(is_shared, a, b, expected)
+
+
+def test_python_wakes_workers_that_sleep():
+    a, b = operands()
+    expected, words = ops.matmul(a, b), _pool._pool.control_words
+    assert calls_until(is_shared, a, b, expected)
+    while words[program.AWAKE]:
+        time.sleep(0.01)
+    hits = _lessons.hits()
+    assert np.array_equal(ops.matmul(a, b), expected)
+    assert _lessons.hits() == hits
     assert calls_until(is_shared, a, b, expected)
 
 
