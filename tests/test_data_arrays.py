@@ -167,6 +167,14 @@ def test_idx_images_and_labels(folder, suffix):
         assert table.pixels
 
 
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_idx_images_of_several_blocks(folder, suffix):
+    images = np.random.default_rng(0).integers(0, 256, (1001, 27, 29), np.uint8)
+    content = idx_bytes(images)
+    (folder / "i").write_bytes(gzip.compress(content) if suffix else content)
+    np.testing.assert_array_equal(read("i").x, images.reshape(1001, -1) / np.float32(255))
+
+
 def test_idx_without_labels(folder):
     (folder / "i").write_bytes(idx_bytes(IMAGES))
     assert read("i").y is None

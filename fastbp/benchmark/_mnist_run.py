@@ -12,6 +12,7 @@ weights, what is compiled (a full and a last batch on weights that are thrown aw
 from __future__ import annotations
 
 import gzip
+import io
 import itertools
 import json
 import math
@@ -40,13 +41,23 @@ def read_data(folder: Path) -> Data:
     found = []
     for name in FILES:
         plain, packed = folder / name, folder / f"{name}.gz"
-        raw = plain.read_bytes() if plain.is_file() else gzip.decompress(packed.read_bytes())
-        if "images" in name:
-            images = np.frombuffer(raw, np.uint8, offset=_IMAGES_BEGIN).reshape(-1, 784)
-            found.append(images.astype(np.float32) * np.float32(1 / 255))
-        else:
-            found.append(np.frombuffer(raw, np.uint8, offset=_LABELS_BEGIN).astype(np.int64))
+        with plain.open("rb") if plain.is_file() else gzip.open(packed) as file:
+            if "images" in name:
+                found.append(_read_images(file))
+            else:
+                labels = np.frombuffer(file.read(), np.uint8, offset=_LABELS_BEGIN)
+                found.append(labels.astype(np.int64))
     return found[0], found[1], found[2], found[3]
+
+
+def _read_images(file: io.BufferedIOBase) -> Array:
+    """Block by block, so that no time goes into memory for all bytes."""
+    count = int.from_bytes(file.read(_IMAGES_BEGIN)[4:8], "big")
+    images, block, end = np.empty((count, 784), np.float32), np.empty(1 << 18, np.uint8), 0
+    while size := file.readinto(block.data):
+        np.multiply(block[:size], np.float32(1 / 255), out=images.reshape(-1)[end : end + size])
+        end += size
+    return images
 
 
 def learning_rates(recipe: Recipe, steps: int) -> Array:

@@ -13,7 +13,7 @@ from fastbp._errors import DataError
 from fastbp.data._columns import Columns
 from fastbp.data._csv import read_csv_stream
 from fastbp.data._files import PathLike, Stream, reading
-from fastbp.data._idx import idx_table, is_idx, load_idx
+from fastbp.data._idx import idx_table, is_idx, load_idx, load_images
 from fastbp.data._numpy import is_npy, is_npz, load_array, read_npz_stream, table_of
 from fastbp.data._table import Table, checked
 
@@ -54,7 +54,7 @@ def _read_stream(stream: Stream, source: str, columns: Columns, header: bool | N
     if is_npy(stream):
         return table_of(load_array(stream, source), source, columns)
     if is_idx(stream):
-        return idx_table(load_idx(stream, source), None, source)
+        return idx_table(*load_images(stream, source), None, source)
     _check_suffix(source)
     return read_csv_stream(stream, source, columns, header)
 
