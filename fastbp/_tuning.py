@@ -19,11 +19,12 @@ class GemmBlocks:
     # 4x8 171 158 140 172; 8x4 169 156 124 172; 16x4 171 157 129 172; 37x2 167 153 149 172.
     task_tiles: int = 4
     task_panels: int = 32
-    # From so many bytes of B on it comes from memory, not from the last cache: fewer panels, whose
-    # k block stays in L2 from one task to the next. Time before over time after, two threads: 4096
-    # cubed 1.19, 3072 1.06, 512x4096x4096 1.15, 2048x8192x2048 1.03, float64 4096 cubed 1.16 (12
-    # panels: 1.18, 1.03, 1.17, 1.12, 1.08); of smaller B: 2560 cubed 0.96, 2048 in float64 0.98.
+    # From so many bytes of B on, and for so few rows, B comes from memory rather than the last
+    # cache: fewer panels, whose k block stays in L2 from one task to the next. 32 panels over 16,
+    # two threads: 128x4096x4096 0.81, 256 rows 0.93, 512 to 1024 rows 1.02, 4096 cubed 1.03 to
+    # 1.04 (float64 1.06).
     far_bytes: int = 36 << 20
+    far_rows: int = 512
     far_panels: int = 16
     # Tasks wanted of a large product, so that threads finish together.
     tasks: int = 32

@@ -176,14 +176,16 @@ def test_a_single_column_has_the_same_bits_wherever_its_elements_lie(k, add, dty
 
 
 @pytest.mark.parametrize("dtype", conditions.DTYPES)
-def test_a_factor_from_far_away_goes_by_fewer_panels(dtype, monkeypatch, rng):
+def test_a_factor_from_far_away_goes_by_fewer_panels_if_few_rows_read_it(dtype, monkeypatch, rng):
     from fastbp._tuning import GemmBlocks
     from fastbp.emit import gemm
 
     item, width = np.dtype(dtype).itemsize, gemm.registers(np.dtype(dtype).itemsize)[1]
     k = GemmBlocks().far_bytes // (128 * width * item)
-    near, far = (gemm.grid(512, panels * width, k, item) for panels in (64, 128))
-    assert (near.col_groups, far.col_groups) == (64 / 32, 128 / 16)
+    least = GemmBlocks().far_rows
+    near, far, often = (gemm.grid(rows, panels * width, k, item).col_groups
+                        for rows, panels in ((least - 1, 64), (least - 1, 128), (least, 128)))
+    assert (near, far, often) == (64 / 32, 128 / 16, 128 / 32)
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", GemmBlocks(far_bytes=1, far_panels=2, task_flops=500))
     m, n, k = 40, 7 * width - 3, 30
     a, b = reference.integers(rng, (m, k), dtype), reference.integers(rng, (k, n), dtype)

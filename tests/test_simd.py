@@ -85,7 +85,7 @@ def transposed(out, x, rows, cols, room, out_step, x_step):
 def tile(c, a, a_row, a_step, b, start, k, rows, cols, c_step, start_step, floor):
     p = data_pointer(c)
     tile_product(p, c_step, data_pointer(a), a_row, a_step, data_pointer(b), 2 * lanes(p), k,
-                 data_pointer(start), start_step, floor, rows, cols, p, p, p, c_step)
+                 data_pointer(start), start_step, floor, rows, cols, p, p, p, c_step, p)
 
 
 def plain(function):

@@ -22,7 +22,9 @@ Measured (AVX-512 Xeon, one core, in parts of the peak P of registers alone, mea
 a 14x2 tile with its panels in L1 or L2 0.99, 10 rows 0.94, 7 rows 0.90, 4 rows 0.79, which is why
 rows are divided evenly among tiles instead of leaving a small rest. Whole products on cold panels,
 P over result: two steps of k a turn 1.06 to 1.10 (256x512x784, 512, 1024 cubed), four 1.12 to 1.14
-(stack accesses); without the prefetches of A and B 1.22 at 1024 cubed, without that of C 1.17.
+(stack accesses); without the prefetches of A and B 1.22 at 1024 cubed, without that of C 1.17. One
+line a turn of what is read next, into L2: 1000 to 2048 cubed 1.05 on two threads; the same lines in
+bursts between stretches of k 1.00 to 1.03.
 """
 
 from __future__ import annotations
@@ -56,13 +58,17 @@ from fastbp._simd.pointer import lanes
 AHEAD = 16
 # Steps of k in one turn of the loop (a power of two).
 UNROLL = 2
+# Bytes of a cache line.
+LINE = 64
+# The nearest cache that a line comes into, as LLVM's prefetch says it.
+INTO_L1, INTO_L2 = 3, 2
 # Steps of k between two rows that are fetched of a tile: at least and at most.
 STRETCH = (4 * UNROLL, 16 * UNROLL)
 
 
 def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b_step: int, k: int,
                  start: Any, start_step: int, floor: Any, rows: int, cols: int,
-                 soon: Any, then: Any, last: Any, soon_step: int) -> None:
+                 soon: Any, then: Any, last: Any, soon_step: int, ahead: Any) -> None:
     """C = max(floor, C0 + A B) for one register tile; the equation and layout are above.
 
     c, c_step: the tile of C and its row stride; start, start_step: C0 and its row stride (0 repeats
@@ -71,7 +77,8 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
     1 <= rows <= tile_rows, 1 <= cols <= two registers. Overwrites C's rows x cols elements.
     soon, then, last: tiles with rows at soon_step that will be written next (C, or what the
     gradient C is about to update; all the same, or None, where there is one only): they are fetched
-    while the sum is on its way.
+    while the sum is on its way. ahead: what a later tile will read (the next panel of B), asked for
+    into L2 a line for each turn of the loop; None: nothing.
     """
     for i in range(rows):
         total = start.view(i * start_step, cols).copy()
@@ -81,10 +88,11 @@ def tile_product(c: Any, c_step: int, a: Any, a_row: int, a_step: int, b: Any, b
 
 
 @lowers(tile_product,
-        lambda c, cs, a, ar, ast, b, bst, k, s, sst, f, r, n, s1, s2, s3, step: types.none)
+        lambda c, cs, a, ar, ast, b, bst, k, s, sst, f, r, n, s1, s2, s3, step, ahead: types.none)
 def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: Any, a_step: Any,
                   b: Any, b_step: Any, k: Any, start: Any, start_step: Any, floor: Any,
-                  rows: Any, cols: Any, soon: Any, then: Any, last: Any, soon_step: Any) -> None:
+                  rows: Any, cols: Any, soon: Any, then: Any, last: Any, soon_step: Any,
+                  ahead: Any) -> None:
     vector = register_ir(vector_of(sig.args[0].dtype))
     tiles = [place for place, kind in zip((soon, then, last), sig.args[14:17], strict=True)
              if kind != types.none]
@@ -102,8 +110,11 @@ def _tile_product(builder: Any, sig: Any, c: Any, c_step: Any, a: Any, a_row: An
         switch.add_case(I64(case + 1), block)
         builder.position_at_end(block)
         variant = _Variant(builder, vector, height, registers, cols, fetch)
+        # Large products have no low tiles; 32x64x64, in L1, would lose 4 %.
+        asks = sig.args[16] != types.none and 6 * height >= 5 * most
         left = _Packed(a, a_step, height) if packed else _ByRows(builder, a, a_row, height)
-        total = variant.sum_over_k(left, b, b_step, k, variant.load(start, start_step))
+        total = variant.sum_over_k(left, b, b_step, k, variant.load(start, start_step),
+                                   [ahead] if asks else [])
         variant.store(c, c_step, total, floor)
         builder.branch(done)
     builder.position_at_end(done)
@@ -177,6 +188,7 @@ class _Variant:
                  fetch: _Fetch) -> None:
         self.builder, self.vector, self.fetch = builder, vector, fetch
         self.height, self.registers = height, registers
+        self.line = LINE * vector.count // machine().vector_bytes
         self.last_count = builder.sub(cols, I64(vector.count * (registers - 1)))
 
     def _places(self, base: Any, step: Any) -> list[tuple[Any, bool]]:
@@ -206,8 +218,11 @@ class _Variant:
             else:
                 vector_store(builder, value, where)
 
-    def sum_over_k(self, a: Any, b: Any, b_step: Any, k: Any, start: list[Any]) -> list[Any]:
-        """Turns of UNROLL steps of k, in stretches (`_Fetch`), then the rest one by one."""
+    def sum_over_k(self, a: Any, b: Any, b_step: Any, k: Any, start: list[Any],
+                   lines: list[Any]) -> list[Any]:
+        """Turns of UNROLL steps of k, in stretches (`_Fetch`), then the rest one by one; `lines`:
+        where what is wanted in L2 begins, if anything.
+        """
         builder = self.builder
         many = 1 + len(a.pointers)
 
@@ -219,7 +234,11 @@ class _Variant:
             return [pb, *pa, *total]
 
         def turn(left: Any, *state: Any) -> list[Any]:
-            return [builder.sub(left, I64(UNROLL)), *steps(UNROLL, list(state))]
+            sums, following = state[: len(state) - len(lines)], []
+            for line in state[len(sums) :]:
+                self._prefetch(line, keep=INTO_L2)
+                following.append(builder.gep(line, [I64(self.line)]))
+            return [builder.sub(left, I64(UNROLL)), *steps(UNROLL, list(sums)), *following]
 
         def stretch(left: Any, number: Any, *state: Any) -> list[Any]:
             within = builder.icmp_signed("<", number, I64(self.height))
@@ -235,8 +254,8 @@ class _Variant:
             return [builder.sub(left, I64(1)), *steps(1, list(state))]
 
         whole, rest = builder.and_(k, I64(-UNROLL)), builder.and_(k, I64(UNROLL - 1))
-        state = self._loop(stretch, I64(0), [whole, I64(0), b, *a.pointers, *start])[2:]
-        return self._loop(single, I64(0), [rest, *state])[1 + many:]
+        state = self._loop(stretch, I64(0), [whole, I64(0), b, *a.pointers, *start, *lines])[2:]
+        return self._loop(single, I64(0), [rest, *state[: len(state) - len(lines)]])[1 + many:]
 
     def _loop(self, turn: Callable[..., list[Any]], end: Any, state: list[Any]) -> list[Any]:
         """`while state[0] > end: state = turn(*state)`, in phi nodes, hence registers."""
@@ -282,11 +301,11 @@ class _Variant:
         for v in range(self.registers):
             self._prefetch(self.builder.gep(where, [I64(v * self.vector.count)]), write)
 
-    def _prefetch(self, where: Any, write: bool = False) -> None:
-        """Bring a line into L1; an address behind the operand's end does no harm."""
+    def _prefetch(self, where: Any, write: bool = False, keep: int = INTO_L1) -> None:
+        """Ask for a line; an address behind the operand's end does no harm."""
         byte = ir.IntType(8).as_pointer()
         f = llvm_function(self.builder, "llvm.prefetch.p0", ir.VoidType(), [byte, I32, I32, I32])
-        purpose, keep, data = I32(int(write)), I32(3), I32(1)
+        purpose, keep, data = I32(int(write)), I32(keep), I32(1)
         self.builder.call(f, [self.builder.bitcast(where, byte), purpose, keep, data])
 
 

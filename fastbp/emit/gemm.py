@@ -104,7 +104,8 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
     # ends of a tile.
     flops = 2 * max(m, blocks.least_rows) * panels * width * (k + blocks.tile_ends)
     worth = max(1, min(flops // blocks.task_flops, blocks.tasks))
-    most = blocks.far_panels if k * n * itemsize >= blocks.far_bytes else blocks.task_panels
+    is_far = m < blocks.far_rows and k * n * itemsize >= blocks.far_bytes
+    most = blocks.far_panels if is_far else blocks.task_panels
     across = min(max(halves, -(-panels // most)), worth)
     down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
     if down * across > worth < blocks.tasks:

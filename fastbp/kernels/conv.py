@@ -303,7 +303,7 @@ def panel_product(c, c_step, a, panel, k, start, start_step, floor, rows, cols):
     took 4-8 % longer. C alone is fetched, once: 1x1 filters 25 % faster (but see `dw_rows`).
     """
     tile_product(c, c_step, a, 1, packed_rows(c), panel, 2 * lanes(c), k, start, start_step, floor,
-                 rows, cols, c, None, None, c_step)
+                 rows, cols, c, None, None, c_step, None)
 
 
 @kernel

@@ -176,7 +176,7 @@ def dw_rows(out, out_step, a, a_row, rows, zeros, b, k, cols, is_first):
             start, start_step = zeros, 0
         tile_product(target, out_step, at(a, i * a_row), a_row, 1, b, width, k, start, start_step,
                      nothing, cut(rows, tiles, tile + 1) - i, cols, target, None, None,
-                     out_step)
+                     out_step, None)
 
 
 @kernel

@@ -7,7 +7,8 @@ Design
     than 14, 14, ..., 4) into a number of tiles that threads can share evenly; columns into panels
     of NR = 2 registers. `tile_product` computes one tile.
   * A task is a group of tiles x a group of panels, the same for any number of threads. Inside it
-    the loops run k block - panel - tile: a panel of B stays in L1 while tiles of A stream from L2.
+    the loops run k block - panel - tile: a panel of B stays near while tiles of A stream from L2,
+    and each tile asks for its share of the next panel.
   * A is packed by the task that uses it, into its thread's own memory, so it is in that core's L2
     and no one waits: packing it for all by an instruction before cost 12-20 % of a 256x512x784
     product on two cores (a barrier, and lines that lie in the other core's cache). An instruction
@@ -171,7 +172,11 @@ def run_gemm(w, r, task, step, slot, like):
         if w[8] == 0:
             pack_tiles(w, slot, like, first_tile, last_tile, tiles, p)
         for panel in range(first_panel, last_panel):
-            gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down)
+            following, then = panel + 1, p
+            if following == last_panel:
+                following, then = first_panel, p + k_block if p + k_block < k else 0
+            ahead = at(pointer(w[9], like), following * w[10] + then * w[11])
+            gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down, ahead)
 
 
 @kernel
@@ -189,9 +194,9 @@ def pack_tiles(w, slot, like, first_tile, last_tile, tiles, p):
 
 
 @kernel
-def gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down):
+def gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down, ahead):
     """Tiles first_tile .. last_tile-1 of a panel of C: k block p is added, after the last comes the
-    epilogue.
+    epilogue. ahead: the panel of B that is read next; each tile asks for its share.
     """
     m, n, k, k_block, tiles, epilogue = w[2], w[3], w[4], w[14], w[28], w[17]
     height, width = tile_rows(like), 2 * lanes(like)
@@ -214,6 +219,7 @@ def gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down):
     floor = scalar(like, r[0]) if is_last else scalar(like, -np.inf)
     base = m // tiles
     extra = m - base * tiles
+    share = count * width // (last_tile - first_tile)
     for tile in range(first_tile, last_tile):
         i, rows = begin_of(base, extra, tile), base + (1 if tile < extra else 0)
         place, number = i * w[1], tile - first_tile
@@ -225,7 +231,8 @@ def gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down):
         if zero_or_row:
             start, start_step = starts, 0
         tile_product(c, c_step, at(a, number * a_tile + i * a_rows), a_row, a_step, b, w[11], count,
-                     start, start_step, floor, rows, cols, soon, second, third, w[1])
+                     start, start_step, floor, rows, cols, soon, second, third, w[1],
+                     at(ahead, number * share))
         if finishes:
             finish_tile(w, r, step, like, c, c_step, soon, i, j, rows, cols, down, number == 0)
 
