@@ -129,6 +129,7 @@ class Program:
         self._strands: list[int] | None = None
         self._kind = self.dtype.itemsize
         self._finished: tuple[np.ndarray, np.ndarray] | None = None
+        self._words: Any = None
         self._job = np.zeros(JOB_WORDS, np.int64)
         self._job[FLUSH] = flush
         self._job_address = address_of(self._job)
@@ -293,21 +294,24 @@ class Program:
 
     def set(self, row: int, instruction: Instruction, **operands: float) -> None:
         """Change operands of an emitted instruction (the address of a new batch, say)."""
-        code, reals = self.tables()
+        words, first = self.words(), row * ROW + HEADER
         for name, value in operands.items():
-            if name in instruction.words:
-                code[row, HEADER + instruction.words.index(name)] = int(value)
+            place = instruction.places.get(name)
+            if place is None:
+                self.tables()[1][row, instruction.reals.index(name)] = value
             else:
-                reals[row, instruction.reals.index(name)] = value
+                words[first + place] = int(value)
 
     def words(self) -> Any:
         """The instruction table as one line of int64, for setting words quickly (`place`)."""
-        return flat_view(self.tables()[0])
+        if self._words is None:
+            self._words = flat_view(self.tables()[0])
+        return self._words
 
     @staticmethod
     def place(row: int, instruction: Instruction, name: str) -> int:
         """Where in `words` an operand of an emitted instruction is."""
-        return row * ROW + HEADER + instruction.words.index(name)
+        return row * ROW + HEADER + instruction.places[name]
 
     def require_labels(self, address: int, count: int, classes: int) -> None:
         """Runs do nothing, and say so, unless these int64 are in 0 .. classes-1 (count 0: all)."""

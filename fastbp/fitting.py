@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbp._arena import address_of
+from fastbp._chunks import next_chunk
 from fastbp._errors import ArgumentError, NonFiniteError
 from fastbp._interrupts import Deferral, deferred_interrupts
 from fastbp.callbacks import Callback
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from fastbp.trainer import Trainer
     from fastbp.training_plan import TrainingPlan
 
-# Steps of one call into compiled code: at most so many, and about so many seconds, so that Ctrl-C,
-# callbacks and progress are never far away.
-CHUNK_STEPS = 1024
-CHUNK_SECONDS = 0.05
 _TINY = 1e-300  # for the mean loss of samples whose weights are all 0
 
 
@@ -210,8 +207,7 @@ class Fit:
         self._done += count
         seconds = time.perf_counter() - begin
         self.seconds += seconds
-        self._chunk = max(1, min(2 * self._chunk,
-                                 int(CHUNK_SECONDS * count / max(seconds, 1e-9))))
+        self._chunk = next_chunk(self._chunk, count, seconds)
         return Steps(first + 1, self.epoch, losses, rates)
 
     def _plan_of(self, window: Window, size: int) -> TrainingPlan:
@@ -240,7 +236,7 @@ class Fit:
 
     def _count_until_edge(self, left: int) -> int:
         """Steps that may run in one go: by time, and up to where a callback wants an edge."""
-        count = min(self._chunk, left, CHUNK_STEPS)
+        count = min(self._chunk, left)
         for hook in self.hooks:
             if hook.next_step is not None and hook.next_step > self.trainer.step_count:
                 count = min(count, hook.next_step - self.trainer.step_count)

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbp import _chunks, ops, optim, schedules
 from fastbp import callbacks as hooks
 from fastbp import losses as loss_table
-from fastbp import ops, optim, schedules
 from fastbp._arena import address_of, allocate, flat_view
 from fastbp._errors import ArgumentError, DataError
 from fastbp.feeds import ArrayFeed, feed_of
-from fastbp.fitting import CHUNK_STEPS, Fit
+from fastbp.fitting import Fit
 from fastbp.history import History
 from fastbp.network import PREDICT_ROWS, Network
 from fastbp.planner import Plan, Update
@@ -87,11 +87,11 @@ class Trainer:
         self.slots = tuple(allocate(size, network.dtype) for _ in range(optimizer.slots))
         hyper, plain = optimizer.hyper(), optimizer.hyper()
         plain[0] = 0.0  # update.HYPER begins with weight_decay
-        self._update = Update(optimizer.kind, hyper, plain, np.ones((CHUNK_STEPS, 4)), self.slots,
+        self._update = Update(optimizer.kind, hyper, plain, np.ones((_chunks.STEPS, 4)), self.slots,
                               clip_norm)
         self._base_rate = np.full(1, optimizer.lr)
         self._step_cell = np.zeros(1, np.int64)
-        self._step_losses = np.zeros((len(self.losses), CHUNK_STEPS))
+        self._step_losses = np.zeros((len(self.losses), _chunks.STEPS))
         self._plans: dict[Any, TrainingPlan] = {}
         self._rate_words = flat_view(self._update.rates)
         self._step_word = flat_view(self._step_cell)

@@ -8,6 +8,7 @@ import pytest
 
 from fastbp import optim
 from fastbp._errors import ArgumentError
+from fastbp.emit.update import bias_correction, bias_corrections
 from fastbp.kernels import update
 
 EVERY = [
@@ -62,6 +63,15 @@ def test_rates_in_pieces_are_the_rates_at_once():
     assert np.array_equal(np.concatenate(pieces), adam.rates(0, 10, lrs))
     assert [tuple(row) for row in adam.rates(0, 10, lrs)[:, 1:3]] == [
         adam.corrections(step) for step in range(1, 11)]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.999])
+def test_corrections_of_many_steps_are_those_of_each(beta):
+    """Around the step too from which on they are 1."""
+    last = math.ceil(-40 / math.log(beta)) if beta else 3
+    for first in {1, max(1, last - 2), last, last + 1}:
+        steps = range(first, first + 4)
+        assert bias_corrections(beta, steps) == [bias_correction(beta, step) for step in steps]
 
 
 def test_rates_of_the_others_have_no_correction():

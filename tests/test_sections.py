@@ -11,7 +11,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import fastbp
-from fastbp import fitting, training_plan
+from fastbp import _chunks, fitting, training_plan
 from fastbp._home import Homes
 from fastbp._program import Program
 from fastbp.planner import Plan, Update
@@ -187,7 +187,7 @@ def test_a_smaller_last_batch_stays_in_the_homes(sections, rng, monkeypatch):
     choose = Program.choose_ends
     monkeypatch.setattr(Program, "choose_ends",
                         lambda self, **ends_: (ends.append(ends_), choose(self, **ends_)))
-    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 1e-9)  # a step each, but for the last one
+    monkeypatch.setattr(_chunks, "SECONDS", 1e-9)  # a step each, but for the last one
     trainer.fit(x, y, epochs=1, batch_size=8)
     both = {"opens": True, "closes": True}
     assert ends == [both] * 6 + [{"opens": True, "closes": False}, {"opens": False, "closes": True}]
@@ -219,10 +219,10 @@ def test_ctrl_c_before_the_last_batch(sections, rng, monkeypatch):
     whole = network()
     fastbp.Trainer(whole).fit(x[:56], y[:56], epochs=1, batch_size=8, shuffle=False)
     sections(2)
-    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 10.0)
+    monkeypatch.setattr(_chunks, "SECONDS", 10.0)
     net = network()
     trainer = fastbp.Trainer(net)
-    interruption = _Interruption(monkeypatch, 3)  # of 1, 2 and 4 steps
+    interruption = _Interruption(monkeypatch, 2)  # of 1 and 6 steps
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(x, y, epochs=1, batch_size=8, shuffle=False)
     assert interruption.left <= 0
@@ -318,9 +318,9 @@ def test_an_interrupted_fit_of_scikit_learns_kind(sections, rng, monkeypatch):
         whole.fit(x, y)
     sections(2)
     _kept.spares.clear()
-    monkeypatch.setattr(_batches, "CHUNK_SECONDS", 10.0)
+    monkeypatch.setattr(_chunks, "SECONDS", 10.0)
     model = MLPClassifier(hidden_layer_sizes=(70,), batch_size=8, random_state=3, max_iter=9)
-    _Interruption(monkeypatch, 4)  # runs of 1, 2 and 4 steps, then the smaller batch
+    _Interruption(monkeypatch, 3)  # runs of 1 and 6 steps, then the smaller batch
     with pytest.warns(UserWarning, match="interrupted"):
         model.fit(x, y)
     assert model.loss_curve_ == []

@@ -14,6 +14,9 @@ from fastbp.kernels import update
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Below this x, expm1(x) is -1: half a unit in its last place is e^-36.7.
+_GONE = -40.0
+
 
 def emit_update(program: Program, kind: int, w: int, g: int, size: int, *, hyper: int, rates: int,
                 slots: tuple[int, ...] = (), scale: int = 0, overlap: bool = False) -> None:
@@ -54,7 +57,7 @@ def bias_correction(beta: float, step: int) -> float:
 
 def bias_corrections(beta: float, steps: range) -> list[float]:
     """`bias_correction` of each of some steps from 1 on, in a fifth of the time for each."""
-    if not beta:
+    log, expm1 = math.log(beta) if beta else -math.inf, math.expm1
+    if steps.start * log < _GONE:
         return [1.0] * len(steps)
-    log, expm1 = math.log(beta), math.expm1
     return [-1.0 / expm1(step * log) for step in steps]

@@ -29,6 +29,7 @@ class Instruction:
         self.name = name
         self.words = tuple(words.split())
         self.reals = tuple(reals.split())
+        self.places = {name: place for place, name in enumerate(self.words)}
         self.names = {*self.words, *self.reals}
         self.number = -1
         if len(self.words) > WORDS or len(self.reals) > REALS:

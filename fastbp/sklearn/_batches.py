@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastbp import _chunks
 from fastbp.planner import Plan, Update
 from fastbp.sections import is_long_run
 from fastbp.sklearn._data import Samples
@@ -16,11 +17,6 @@ from fastbp.sklearn._network import Model
 from fastbp.sklearn._solver import Solver
 from fastbp.sklearn._threads import share_of_cores
 from fastbp.training_plan import TrainingPlan
-
-# Steps of one call into compiled code: at most so many, and about so many seconds, so that Ctrl-C
-# is never far away.
-CHUNK_STEPS = 1024
-CHUNK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ class Batches:
             self.lengths[-1] = self.rest
         self._order = None if rows is None else np.array(rows, np.int64)
         self._first_step = np.zeros(1, np.int64)
-        self._losses = np.zeros((1, CHUNK_STEPS))
+        self._losses = np.zeros((1, _chunks.STEPS))
         self._chunk = 1
         self._programs: dict[int, tuple[TrainingPlan, Update]] = {}
         self._bound: dict[int, int] = {}
@@ -123,14 +119,13 @@ class Batches:
         """The full batches in chunks, then the rest."""
         done = 0
         while done < self.full:
-            chunk = min(self._chunk, self.full - done, CHUNK_STEPS,
+            chunk = min(self._chunk, self.full - done,
                         max(1, self.samples.most_rows() // self.batch_size))
             start = time.perf_counter()
             self._run(self.batch_size, done * self.batch_size, rates[done : done + chunk],
                       losses[done : done + chunk])
-            per_step = (time.perf_counter() - start) / chunk
+            self._chunk = _chunks.next_chunk(self._chunk, chunk, time.perf_counter() - start)
             done += chunk
-            self._chunk = max(1, min(2 * self._chunk, int(CHUNK_SECONDS / max(per_step, 1e-9))))
             at_step_edge()
         if self.rest:
             self._run(self.rest, done * self.batch_size, rates[done:], losses[done:])
@@ -170,7 +165,7 @@ class Batches:
     def _program(self, rows: int) -> tuple[TrainingPlan, Update]:
         """The program for batches of this size."""
         if rows not in self._programs:
-            update = self.solver.update(CHUNK_STEPS if rows == self.batch_size else 1,
+            update = self.solver.update(_chunks.STEPS if rows == self.batch_size else 1,
                                         self._settings.clip_norm)
             plan = Plan(self.model.network, rows, training=True, update=update,
                         step_cell=self._first_step)

@@ -12,7 +12,7 @@ import pytest
 from trainings import OPTIMIZERS, ROWS, STEPS, StopAt, data, fit, outcome, trainer
 
 import fastbp
-from fastbp import callbacks, checkpoint, fitting, schedules, training_state
+from fastbp import _chunks, callbacks, checkpoint, schedules, training_state
 from fastbp.callbacks import Checkpoint
 from fastbp.data import _blocks as blocks
 from fastbp.fitting import shuffled
@@ -216,7 +216,7 @@ def test_edges_do_not_change_bits(monkeypatch):
     """Chunks of one step against chunks as long as time allows."""
     found = []
     for seconds in (0.0, 10.0):
-        monkeypatch.setattr(fitting, "CHUNK_SECONDS", seconds)
+        monkeypatch.setattr(_chunks, "SECONDS", seconds)
         one = trainer()
         found.append(outcome(one, fit(one)))
     assert found[0] == found[1]

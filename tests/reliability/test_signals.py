@@ -15,7 +15,7 @@ import pytest
 from trainings import data, outcome, trainer
 
 import fastbp
-from fastbp import _interrupts, callbacks, fitting, network, training_state
+from fastbp import _chunks, _interrupts, callbacks, network, training_state
 from fastbp._interrupts import deferred_interrupts
 from fastbp.callbacks import Checkpoint, Signals
 from fastbp.data import ArrayBlocks
@@ -47,7 +47,7 @@ class EveryStep(callbacks.Callback):
 def undisturbed():
     """Parameters after each step, the outcome, and how long a fit takes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "CHUNK_SECONDS", 0.0)  # an edge after each step
+        patch.setattr(_chunks, "SECONDS", 0.0)  # an edge after each step
         one, seen = trainer(), EveryStep()
         expected = outcome(one, run(one, seen))
     begin = time.perf_counter()
@@ -194,7 +194,7 @@ def test_validation_ends_at_a_chunk_and_is_made_anew(tmp_path, monkeypatch, way,
     """All ways to stop, before the first of 4 chunks, in the middle and before the last."""
     monkeypatch.setattr(network, "PREDICT_ROWS", 100)
     monkeypatch.setattr(fastbp.trainer, "PREDICT_ROWS", 100)
-    monkeypatch.setattr(fitting, "CHUNK_SECONDS", 10.0)  # a chunk of steps: an epoch
+    monkeypatch.setattr(_chunks, "SECONDS", 10.0)  # a chunk of steps: an epoch
     x, y = data()
     held = (ArrayBlocks(x[:400], y[:400]),) if source == "blocks" else (x[:400], y[:400])
 
