@@ -48,6 +48,37 @@ def test_training_is_the_twins(dtype, rng):
                 assert got.dtype == dtype
 
 
+def lying(x, offset):
+    """A copy whose elements begin `offset` behind a cache line, all rows alike."""
+    rows, cols = x.shape
+    line = 64 // x.itemsize
+    room = np.empty(rows * (cols + 2 * line) + 2 * line, x.dtype)
+    begin = (-address_of(room) % 64) // x.itemsize + offset
+    step = -(-cols // line) * line
+    out = np.lib.stride_tricks.as_strided(room[begin:], x.shape, (step * x.itemsize, x.itemsize))
+    out[...] = x
+    return out
+
+
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+@pytest.mark.parametrize("cols", [255, 256, 300])
+def test_where_matrices_lie_changes_no_bit(cols, dtype, rng):
+    """Strips begin on the lines of wide matrices, and x, dy and y may lie differently."""
+    x, dy, gamma, beta = case(rng, 37, cols, dtype)
+    found = []
+    for offsets in ((0, 0, 0), (4, 4, 4), (1, 0, 0), (0, 3, 7), (5, 2, 0), (7, 7, 1)):
+        out = lying(np.zeros_like(x), offsets[1])
+        y, saved = ops.batchnorm_forward(lying(x, offsets[0]), gamma, beta, out=out)
+        gradients = ops.batchnorm_backward(lying(dy, offsets[2]), saved, out=lying(dy, offsets[1]))
+        found.append([y, *gradients])
+    expected = reference.batchnorm_forward(x, gamma, beta)[0]
+    bound = reference.batchnorm_forward_bound(x, gamma, beta, dtype)
+    reference.assert_within(found[0][0], expected, bound)
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def test_the_staged_derivation_and_the_fused_kernel_agree(rng):
     x, dy, gamma, beta = case(rng, 33, 20, np.float32)
     _, saved = ops.batchnorm_forward(x, gamma, beta)

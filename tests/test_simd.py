@@ -6,6 +6,7 @@ import conditions
 import numpy as np
 import pytest
 
+from fastbp._arena import address_of
 from fastbp._jit import entry
 from fastbp._simd import (
     absolute,
@@ -31,6 +32,7 @@ from fastbp._simd import (
     tile_product,
     to_float,
     to_integer,
+    to_line,
     transpose_block,
 )
 
@@ -182,6 +184,24 @@ def test_relu_floor_lets_nan_pass():
     c, none = np.zeros((1, 3), np.float32), np.zeros((1, 64), np.float32)
     tile(c, none, 1, 1, none, start, 0, 1, 3, 3, 3, np.float32(0))
     assert np.array_equal(c, [[np.nan, 0, 2]], equal_nan=True)
+
+
+@entry
+def until_line(out, x, first, step):
+    data_pointer(out)[0] = to_line(at(data_pointer(x), first), step)
+
+
+@pytest.mark.parametrize("dtype", conditions.DTYPES)
+def test_elements_to_the_next_line(dtype):
+    x, out = np.zeros(64, dtype), np.zeros(1, np.int64)
+    line = 64 // x.itemsize
+    for first in range(2 * line):
+        address = address_of(x) + first * x.itemsize
+        for step in (0, 1, line, line + 1, 3 * line, -line):
+            for function in (until_line, plain(until_line)):
+                function(out, x, first, step)
+                left = (address + 63) // 64 * 64 - address
+                assert out[0] == (left // x.itemsize if step % line == 0 else 0)
 
 
 def test_pointers_advance_by_elements():

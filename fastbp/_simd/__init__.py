@@ -25,6 +25,7 @@ from fastbp._simd.pointer import (
     pointer_to,
     scalar,
     tile_rows,
+    to_line,
 )
 from fastbp._simd.tile import tile_product, transpose_block
 from fastbp._simd.vector import (
@@ -49,5 +50,5 @@ __all__ = [
     "flush_subnormals", "fma", "guarded", "lane_max", "lane_sum", "lanes", "load", "load_acquire",
     "load_as", "machine", "maximum", "minimum", "pause", "pointer", "pointer_to",
     "restore_subnormals", "scalar", "select", "splat", "sqrt", "store", "ticks", "tile_product",
-    "tile_rows", "to_float", "to_integer", "transpose_block", "yield_processor",
+    "tile_rows", "to_float", "to_integer", "to_line", "transpose_block", "yield_processor",
 ]

@@ -16,6 +16,9 @@ from fastbp._simd import guard
 from fastbp._simd._emit import I64, bytes_of, lowers, scalar_ir, types
 from fastbp._simd.machine import machine
 
+# Bytes of a cache line.
+LINE = 64
+
 
 class Pointer:
     """Address and dtype of an element; indexing reads and writes memory, as in C."""
@@ -47,6 +50,14 @@ class Pointer:
 def at(p: Any, index: int) -> Any:
     """The pointer `index` elements further."""
     return Pointer(p.address + int(index) * p.dtype.itemsize, p.dtype)
+
+
+def to_line(p: Any, step: int) -> int:
+    """Elements from `p` to where the next cache line begins, 0 at its beginning; also 0 where rows
+    that are `step` elements apart do not all lie alike.
+    """
+    size = p.dtype.itemsize
+    return -p.address % LINE // size if step * size % LINE == 0 else 0
 
 
 def pointer(address: int, like: Any) -> Any:
@@ -98,6 +109,15 @@ def _int_if(condition: bool) -> Any:
 @lowers(at, lambda p, i: p if _is_pointer(p) and isinstance(i, types.Integer) else None)
 def _at(builder: Any, sig: Any, p: Any, i: Any) -> Any:
     return builder.gep(p, [_index(builder, sig.args[1], i)])
+
+
+@lowers(to_line, lambda p, step: _int_if(_is_pointer(p) and isinstance(step, types.Integer)))
+def _to_line(builder: Any, sig: Any, p: Any, step: Any) -> Any:
+    size, last = bytes_of(p.type.pointee), I64(LINE - 1)
+    bytes_left = builder.and_(builder.neg(builder.ptrtoint(p, I64)), last)
+    apart = builder.and_(builder.mul(_index(builder, sig.args[1], step), I64(size)), last)
+    alike = builder.icmp_signed("==", apart, I64(0))
+    return builder.select(alike, builder.udiv(bytes_left, I64(size)), I64(0))
 
 
 @lowers(pointer, lambda a, p: p if _is_pointer(p) and isinstance(a, types.Integer) else None)

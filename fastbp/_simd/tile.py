@@ -52,14 +52,12 @@ from fastbp._simd._emit import (
     vector_store,
 )
 from fastbp._simd.machine import machine
-from fastbp._simd.pointer import lanes
+from fastbp._simd.pointer import LINE, lanes
 
 # Steps of k between a prefetch and its use: some 200 cycles.
 AHEAD = 16
 # Steps of k in one turn of the loop (a power of two).
 UNROLL = 2
-# Bytes of a cache line.
-LINE = 64
 # The nearest cache that a line comes into, as LLVM's prefetch says it.
 INTO_L1, INTO_L2 = 3, 2
 # Steps of k between two rows that are fetched of a tile: at least and at most.

@@ -206,17 +206,18 @@ def run_batchnorm_moments(w, r, task, step, slot, like):
     """One block, into row g of mean and m2, g its row of blocks."""
     i, j, rows, cols = block(task, w[5], w[6], w[7], w[8])
     out = (i // w[7]) * w[2] + j
-    batchnorm_moments(rows, cols, CHUNK, like, at(pointer(w[0], like), out),
-                      at(pointer(w[1], like), out), at(pointer(w[3], like), i * w[4] + j), w[4],
-                      rows)
+    x = at(pointer(w[3], like), i * w[4] + j)
+    batchnorm_moments(rows, cols, CHUNK, x, w[4], at(pointer(w[0], like), out),
+                      at(pointer(w[1], like), out), x, w[4], rows)
 
 
 @kernel
 def run_batchnorm_finish(w, r, task, step, slot, like):
     """Columns task*block_cols ..; var 0: it is not wanted."""
     j = task * w[12]
+    mean = at(pointer(w[0], like), j)
     batchnorm_finish(
-        1, min(w[12], w[10] - j), 1, like, at(pointer(w[0], like), j), at(pointer(w[1], like), j),
+        1, min(w[12], w[10] - j), 1, mean, 0, mean, at(pointer(w[1], like), j),
         at(pointer(w[2], like), j), w[2] != 0, at(pointer(w[3], like), j),
         at(pointer(w[4], like), j), at(pointer(w[5], like), j), at(pointer(w[6], like), j), w[7],
         w[8], w[9], w[11], r[0])
@@ -226,8 +227,9 @@ def run_batchnorm_finish(w, r, task, step, slot, like):
 def run_batchnorm_track(w, r, task, step, slot, like):
     """Columns task*block_cols .. ."""
     j = task * w[5]
+    running_mean = at(pointer(w[0], like), j)
     batchnorm_track(
-        1, min(w[5], w[4] - j), 1, like, at(pointer(w[0], like), j), at(pointer(w[1], like), j),
+        1, min(w[5], w[4] - j), 1, running_mean, 0, running_mean, at(pointer(w[1], like), j),
         at(pointer(w[2], like), j), at(pointer(w[3], like), j), r[0])
 
 
@@ -235,8 +237,9 @@ def run_batchnorm_track(w, r, task, step, slot, like):
 def run_batchnorm_normalize(w, r, task, step, slot, like):
     """One block, the last first."""
     i, j, rows, cols = block(w[12] - 1 - task, w[8], w[9], w[10], w[11])
+    y = at(pointer(w[0], like), i * w[1] + j)
     batchnorm_normalize(
-        rows, cols, CHUNK, like, at(pointer(w[0], like), i * w[1] + j), w[1],
+        rows, cols, CHUNK, y, w[1], y, w[1],
         at(pointer(w[2], like), i * w[3] + j), w[3], at(pointer(w[4], like), j),
         at(pointer(w[5], like), j), at(pointer(w[6], like), j), at(pointer(w[7], like), j),
         w[13] != 0)
@@ -247,9 +250,10 @@ def run_batchnorm_sums(w, r, task, step, slot, like):
     """One block, into row g of dgamma and dbeta, g its row of blocks."""
     i, j, rows, cols = block(task, w[9], w[10], w[11], w[12])
     out = (i // w[11]) * w[2] + j
+    dy = at(pointer(w[3], like), i * w[4] + j)
     batchnorm_sums(
-        rows, cols, PAIR, like, at(pointer(w[0], like), out), at(pointer(w[1], like), out),
-        at(pointer(w[3], like), i * w[4] + j), w[4], at(pointer(w[5], like), i * w[6] + j), w[6],
+        rows, cols, PAIR, dy, w[4], at(pointer(w[0], like), out), at(pointer(w[1], like), out),
+        dy, w[4], at(pointer(w[5], like), i * w[6] + j), w[6],
         at(pointer(w[7], like), j), at(pointer(w[8], like), j), rows)
 
 
@@ -258,8 +262,9 @@ def run_batchnorm_dx(w, r, task, step, slot, like):
     """One block, the last first."""
     i, j, rows, cols = block(w[15] - 1 - task, w[11], w[12], w[13], w[14])
     part = 1.0 / w[11] if w[17] != 0 else 0.0
+    dx = at(pointer(w[0], like), i * w[1] + j)
     batchnorm_dx(
-        rows, cols, PAIR, like, at(pointer(w[0], like), i * w[1] + j), w[1],
+        rows, cols, PAIR, dx, w[1], dx, w[1],
         at(pointer(w[2], like), i * w[3] + j), w[3], at(pointer(w[4], like), i * w[5] + j), w[5],
         at(pointer(w[6], like), j), at(pointer(w[7], like), j), at(pointer(w[8], like), j),
         at(pointer(w[9], like), j), at(pointer(w[10], like), j), part, w[16] != 0)

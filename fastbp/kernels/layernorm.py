@@ -116,8 +116,9 @@ def layernorm_backward(dx, dx_step, dgamma, dbeta, dy, dy_step, x, x_step, mean,
     """
     for start in range(0, rows, FEW):
         count = min(FEW, rows - start)
-        layernorm_sums(count, cols, count, x, dgamma, dbeta, at(dy, start * dy_step), dy_step,
-                       at(x, start * x_step), x_step, at(mean, start), at(rstd, start), start == 0)
+        layernorm_sums(count, cols, count, dy, dy_step, dgamma, dbeta, at(dy, start * dy_step),
+                       dy_step, at(x, start * x_step), x_step, at(mean, start), at(rstd, start),
+                       start == 0)
         for r in range(start, start + count):
             up, row, out = at(dy, r * dy_step), at(x, r * x_step), at(dx, r * dx_step)
             s, q = _row_sums(up, row, gamma, mean[r], rstd[r], cols)

@@ -55,8 +55,9 @@ def column_sums(start, end, i, n, out, x, x_step):
 def run_column_sums(w, r, task, step, slot, like):
     """One block; its row of blocks gives the row of out, merged by the same instruction."""
     i, j, rows, cols = block(task, w[4], w[5], w[6], w[7])
-    column_sums(rows, cols, CHUNK, like, at(pointer(w[0], like), (i // w[6]) * w[1] + j),
-                at(pointer(w[2], like), i * w[3] + j), w[3])
+    x = at(pointer(w[2], like), i * w[3] + j)
+    column_sums(rows, cols, CHUNK, x, w[3], at(pointer(w[0], like), (i // w[6]) * w[1] + j), x,
+                w[3])
 
 
 @kernel
