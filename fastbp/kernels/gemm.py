@@ -219,7 +219,7 @@ def gemm_panel(w, r, step, slot, like, first_tile, last_tile, panel, p, down, ah
     floor = scalar(like, r[0]) if is_last else scalar(like, -np.inf)
     base = m // tiles
     extra = m - base * tiles
-    share = count * width // (last_tile - first_tile)
+    share = count * width // max(1, last_tile - first_tile)
     for tile in range(first_tile, last_tile):
         i, rows = begin_of(base, extra, tile), base + (1 if tile < extra else 0)
         place, number = i * w[1], tile - first_tile
