@@ -32,7 +32,7 @@ ENABLED = os.environ.get("FASTBP_BOUNDSCHECK") != "1"
 # Numba's settings that change what it compiles.
 _SETTINGS = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT", "NUMBA_LOOP_VECTORIZE",
              "NUMBA_SLP_VECTORIZE")
-_SOURCES = ("_jit.py", "_compiler/*.py", "_native.py", "_simd/*.py", "kernels/*.py")
+_SOURCES = ("_arena.py", "_jit.py", "_compiler/*.py", "_native.py", "_simd/*.py", "kernels/*.py")
 _CHECKSUM = hashlib.sha256
 _KEY_DIGITS = 24
 # Folders of other keys that nobody has used for so long are removed when code is stored.

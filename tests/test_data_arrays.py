@@ -175,6 +175,19 @@ def test_idx_images_of_several_blocks(folder, suffix):
     np.testing.assert_array_equal(read("i").x, images.reshape(1001, -1) / np.float32(255))
 
 
+def test_idx_images_that_do_not_fit_into_memory(folder, monkeypatch):
+    def refuse(count, dtype):
+        if dtype == np.float32 and count:
+            raise MemoryError
+        return plain(count, dtype)
+
+    plain = np.empty
+    (folder / "i").write_bytes(idx_bytes(IMAGES))
+    monkeypatch.setattr(np, "empty", refuse)
+    with pytest.raises(DataError, match="i: 24 pixels as float32 do not fit into memory"):
+        read("i")
+
+
 def test_idx_without_labels(folder):
     (folder / "i").write_bytes(idx_bytes(IMAGES))
     assert read("i").y is None

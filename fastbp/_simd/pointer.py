@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from fastbp._arena import ALIGNMENT
 from fastbp._simd import guard
 from fastbp._simd._emit import I64, bytes_of, lowers, scalar_ir, types
 from fastbp._simd.machine import machine
-
-# Bytes of a cache line.
-LINE = 64
 
 
 class Pointer:
@@ -57,7 +55,7 @@ def to_line(p: Any, step: int) -> int:
     that are `step` elements apart do not all lie alike.
     """
     size = p.dtype.itemsize
-    return -p.address % LINE // size if step * size % LINE == 0 else 0
+    return -p.address % ALIGNMENT // size if step * size % ALIGNMENT == 0 else 0
 
 
 def pointer(address: int, like: Any) -> Any:
@@ -113,7 +111,7 @@ def _at(builder: Any, sig: Any, p: Any, i: Any) -> Any:
 
 @lowers(to_line, lambda p, step: _int_if(_is_pointer(p) and isinstance(step, types.Integer)))
 def _to_line(builder: Any, sig: Any, p: Any, step: Any) -> Any:
-    size, last = bytes_of(p.type.pointee), I64(LINE - 1)
+    size, last = bytes_of(p.type.pointee), I64(ALIGNMENT - 1)
     bytes_left = builder.and_(builder.neg(builder.ptrtoint(p, I64)), last)
     apart = builder.and_(builder.mul(_index(builder, sig.args[1], step), I64(size)), last)
     alike = builder.icmp_signed("==", apart, I64(0))

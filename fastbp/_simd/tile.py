@@ -35,6 +35,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from fastbp._arena import ALIGNMENT
 from fastbp._simd._emit import (
     I32,
     I64,
@@ -52,7 +53,7 @@ from fastbp._simd._emit import (
     vector_store,
 )
 from fastbp._simd.machine import machine
-from fastbp._simd.pointer import LINE, lanes
+from fastbp._simd.pointer import lanes
 
 # Steps of k between a prefetch and its use: some 200 cycles.
 AHEAD = 16
@@ -186,7 +187,7 @@ class _Variant:
                  fetch: _Fetch) -> None:
         self.builder, self.vector, self.fetch = builder, vector, fetch
         self.height, self.registers = height, registers
-        self.line = LINE * vector.count // machine().vector_bytes
+        self.line = ALIGNMENT * vector.count // machine().vector_bytes
         self.last_count = builder.sub(cols, I64(vector.count * (registers - 1)))
 
     def _places(self, base: Any, step: Any) -> list[tuple[Any, bool]]:

@@ -88,6 +88,8 @@ def _scaled(stream: Stream, shape: tuple[int, ...], dtype: np.dtype[Any],
                       dtype=np.float32)
         found += count
     _check_length(found, shape, dtype, source)
+    if x.size != wanted:
+        raise DataError(f"{source}: {wanted} pixels as float32 do not fit into memory")
     return x.reshape(shape)
 
 
