@@ -97,16 +97,20 @@ STRANDS = StrandBlocks()
 class SectionBlocks:
     """When a step is cut by neurons (fastbp/sections.py; measurements: docs/design/013)."""
 
-    # Hidden neurons, weights and FLOPs of a step below which waiting takes what is gained.
+    # Neurons of the widest hidden layer, weights and FLOPs of a step below which waiting takes what
+    # is gained; and weights where there are several hidden layers, each with two waits more.
     least_neurons: int = 64
     least_weights: int = 4_000
+    least_weights_deep: int = 12_000
     least_flops: int = 300_000
-    # From so many hidden neurons on there are four sections instead of two.
+    # From so many neurons of a single hidden layer on there are four sections instead of two.
     many_neurons: int = 256
     # FLOPs of a section's step at most: more are better cut for as many threads as there may be;
     # sooner where the batch can be cut into strands.
-    most_flops: int = 20_000_000
+    most_flops: int = 24_000_000
     most_flops_in_strands: int = 8_000_000
+    # Neurons that a section takes together: a cache line of them.
+    line: int = 16
     # Samples of a run at least: 64-100-10 gains in 8 steps of 32 what copying takes.
     least_run_rows: int = 800
 

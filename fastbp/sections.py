@@ -1,21 +1,29 @@
-"""A small network's step cut by neurons: each section keeps some of the hidden ones.
+"""A small network's step cut by neurons: each section keeps some of every hidden layer's.
 
 A short step is over before two cores have exchanged the weights that both of them update. So a
-section owns neurons of the hidden layer: it takes all samples, and it alone reads and updates the
-weights into and out of its neurons, in memory of its own (`_home.py`), into which a run copies them
-before its first step and out of which behind its last. All that passes between sections is
-what each adds to the outputs, with a wait there and one between steps:
+section owns neurons of the hidden layers: it takes all samples, and it alone reads and updates the
+weights into its neurons of the first layer and out of its neurons of all others, in memory of its
+own (`_home.py`), into which a run copies them before its first step and out of which behind its
+last. With one hidden layer all that passes between sections is what each adds to the outputs, with
+a wait there and one between steps:
 
     h[:, own] = f(x W1[:, own] + b1[own]);  adds = h[:, own] W2[own]        | wait
     z = sum of all adds;  dz = dloss/dz;  dh = dz W2[own]^T f'(h[:, own]);  updates
 
-For networks of two affine layers: with more of them values would pass between all layers, in both
-directions. Numbers: docs/design/013-sections.md.
+Each further hidden layer has two waits more. On the way forward a section sums what all add to its
+neurons, on the way back it gives their gradient to all:
+
+    h2[:, own] = f(sum of all h1[:, own] W2[own] + b2);  adds = h2[:, own] W3[own]      | wait
+    dh2 = all sections' columns;  dh1[:, own] = dh2 W2[own]^T f'(h1[:, own]);  updates  | wait
+
+Numbers: docs/design/013-sections.md.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +33,7 @@ from fastbp._home import Home, Homes
 from fastbp._program import Operand
 from fastbp._simd import machine
 from fastbp._tuning import SECTIONS
+from fastbp.emit.activations import emit_activation_forward
 from fastbp.emit.affine import (
     emit_affine_db,
     emit_affine_dw,
@@ -33,30 +42,32 @@ from fastbp.emit.affine import (
     needs_input,
 )
 from fastbp.emit.losses import Penalty, emit_norm, norm_tasks
-from fastbp.emit.reduce import emit_add
+from fastbp.emit.reduce import emit_add, emit_copy
 from fastbp.kernels.activations import IDENTITY
 from fastbp.layers import Affine
 from fastbp.planner import Plan
 from fastbp.strands import strand_count
 
 
-def affine_pair(plan: Plan) -> tuple[int, int] | None:
-    """The steps of the network's layers where these are an affine one with an activation and an
-    affine one.
+def affine_chain(plan: Plan) -> list[int]:
+    """The steps of the network's layers where these are affine ones in a row, none of them with an
+    activation behind the last; else no steps.
     """
     network, wiring = plan.network, plan.wiring
     nodes = [node for node, step in enumerate(network.steps)
              if step.layer is not None and node not in wiring.alias]
-    if any(plan.sparse) or len(network.input_steps) != 1 or len(nodes) != 2:
-        return None
+    if any(plan.sparse) or len(network.input_steps) != 1 or len(nodes) < 2:
+        return []
     if not all(isinstance(network.steps[node].layer, Affine) for node in nodes):
-        return None
-    hidden, outputs = nodes
-    value = wiring.fused.get(hidden, hidden)
-    is_chain = list(network.steps[outputs].inputs) == [value] and wiring.uses[value] == 1
-    if not is_chain or list(network.output_steps) != [outputs] or wiring.uses[outputs] != 1:
-        return None
-    return (hidden, outputs) if plan.activation_of(outputs)[0] == IDENTITY else None
+        return []
+    for before, after in itertools.pairwise(nodes):
+        value = wiring.fused.get(before, before)
+        if list(network.steps[after].inputs) != [value] or wiring.uses[value] != 1:
+            return []
+    last = nodes[-1]
+    if list(network.output_steps) != [last] or wiring.uses[last] != 1:
+        return []
+    return nodes if plan.activation_of(last)[0] == IDENTITY else []
 
 
 def is_long_run(rows: int) -> bool:
@@ -66,20 +77,21 @@ def is_long_run(rows: int) -> bool:
 
 def section_count(plan: Plan) -> int:
     """Into how many sections a training batch's step is cut, by its size alone; 1: none."""
-    nodes = affine_pair(plan)
-    if nodes is None or plan.update is None or not plan.updates_weights():
+    nodes = affine_chain(plan)
+    if not nodes or plan.update is None or not plan.updates_weights():
         return 1
-    hidden, outputs = (_affine(plan, node) for node in nodes)
-    neurons = hidden.out_features
-    weights = neurons * (hidden.in_features + outputs.out_features)
-    flops = 6 * plan.rows * weights
-    if (neurons < SECTIONS.least_neurons or weights < SECTIONS.least_weights
-            or flops < SECTIONS.least_flops):
+    layers = [_affine(plan, node) for node in nodes]
+    hidden = [layer.out_features for layer in layers[:-1]]
+    weights = sum(layer.in_features * layer.out_features for layer in layers)
+    flops, is_deep = 6 * plan.rows * weights, len(hidden) > 1
+    least = SECTIONS.least_weights_deep if is_deep else SECTIONS.least_weights
+    if max(hidden) < SECTIONS.least_neurons or weights < least or flops < SECTIONS.least_flops:
         return 1
-    count = 4 if neurons >= SECTIONS.many_neurons else 2
-    by_rows = strand_count(plan) > 1
-    most = SECTIONS.most_flops_in_strands if by_rows else SECTIONS.most_flops
-    return count if flops <= most * count else 1
+    count = 4 if max(hidden) >= SECTIONS.many_neurons and not is_deep else 2
+    most = SECTIONS.most_flops
+    if strand_count(plan) > 1:
+        most = 0 if is_deep else SECTIONS.most_flops_in_strands
+    return count if flops <= most * count and min(hidden) >= SECTIONS.line * count else 1
 
 
 def _affine(plan: Plan, node: int) -> Affine:
@@ -108,23 +120,33 @@ def owned_of(hidden: Affine, count: int, number: int) -> slice:
 
 def make_homes(plan: Plan, count: int) -> Homes:
     """Homes for what `count` sections of a plan's network own; they serve plans of any size."""
-    nodes = affine_pair(plan)
-    assert nodes is not None
+    layers = [_affine(plan, node) for node in affine_chain(plan)]
     assert plan.update is not None
-    hidden, outputs = (_affine(plan, node) for node in nodes)
     homes = []
     for number in range(count):
-        own, biases = owned_of(hidden, count, number), {}
-        if hidden.bias:
-            biases["hidden.b"] = hidden.parameters["b"][own]
-        if outputs.bias and number == count - 1:
-            biases["outputs.b"] = outputs.parameters["b"]
-        weights = {"hidden.w": weights_of(hidden, own, out=True),
-                   "outputs.w": weights_of(outputs, own, out=False)}
-        if layout_at_home(outputs) != outputs.layout:
-            weights["outputs.w"] = weights["outputs.w"].T
+        owns = [owned_of(layer, count, number) for layer in layers[:-1]]
+        weights = {w_of(0): weights_of(layers[0], owns[0], out=True)}
+        for place, layer in enumerate(layers[1:], 1):
+            weights[w_of(place)] = weights_of(layer, owns[place - 1], out=False)
+        if layout_at_home(layers[-1]) != layers[-1].layout:
+            weights[w_of(len(owns))] = weights[w_of(len(owns))].T
+        biases = {b_of(place): layer.parameters["b"][own]
+                  for place, (layer, own) in enumerate(zip(layers, owns, strict=False))
+                  if layer.bias}
+        if layers[-1].bias and number == count - 1:
+            biases[b_of(len(owns))] = layers[-1].parameters["b"]
         homes.append(Home(plan.network, plan.update.slots, weights, biases))
     return Homes(homes)
+
+
+def w_of(place: int) -> str:
+    """What a home calls its part of the weights of a layer in the chain."""
+    return f"w{place}"
+
+
+def b_of(place: int) -> str:
+    """The same of a bias."""
+    return f"b{place}"
 
 
 def layout_at_home(outputs: Affine) -> str:
@@ -140,9 +162,7 @@ class Sections:
 
     def __init__(self, plan: Plan, homes: Homes) -> None:
         """Emits what opens each run, so nothing may have been emitted before."""
-        nodes = affine_pair(plan)
-        assert nodes is not None
-        self.plan, self.count, self.nodes = plan, len(homes), nodes
+        self.plan, self.count, self.nodes = plan, len(homes), affine_chain(plan)
         plan.homes = homes
         self.parts = [Section(self, number, homes[number]) for number in range(self.count)]
         self._each(lambda part: part.home.emit_copies(plan.program, into=True))
@@ -175,10 +195,17 @@ class Sections:
         plan, batches = self.plan, []
         self._each(lambda part: batches.append(part.emit_first(emit_batch)), overlap=overlap)
 
-        def emit_rest(part: Section) -> None:
-            part.emit_rest(emit_loss(part, part.emit_sum(), batches[part.number]))
+        outputs = len(self.nodes) - 1
+        for place in range(1, outputs):
+            self._each(partial(Section.emit_hidden, place=place))
 
-        self._each(emit_rest)
+        def emit_middle(part: Section) -> None:
+            dz = emit_loss(part, part.emit_sum(outputs), batches[part.number])
+            part.emit_gradients(outputs, dz)
+
+        self._each(emit_middle)
+        for place in reversed(range(1, outputs)):
+            self._each(partial(Section.emit_gathered_gradients, place=place))
         plan.program.begin_closing()
         self._each(lambda part: part.home.emit_copies(plan.program, into=False))
         plan.parts = self.parts[:1]
@@ -197,13 +224,21 @@ class Section(Plan):
         super().__init__(plan.network, plan.rows, training=True, update=plan.update,
                          program=plan.program, wiring=plan.wiring, room=Room())
         self.number, self.norms, self._sections = number, 0, sections
-        self._hidden, self._outputs = (_affine(plan, node) for node in sections.nodes)
-        self._layout = layout_at_home(self._outputs)
+        self._layers = [_affine(plan, node) for node in sections.nodes]
+        self._layouts = [layer.layout for layer in self._layers[:-1]]
+        self._layouts.append(layout_at_home(self._layers[-1]))
         self.home = home
         plan.program.keep(home.memory)
-        own = owned_of(self._hidden, sections.count, number)
-        # What this section adds to the outputs.
-        self._width, self._adds = own.stop - own.start, self._compact(self._outputs.out_features)
+        # Which neurons of each layer each section sums up; all outputs are everyone's.
+        self._owned = [[owned_of(layer, sections.count, each) for each in range(sections.count)]
+                       for layer in self._layers[:-1]]
+        self._owned.append([slice(0, self._layers[-1].out_features)])
+        # By a layer's place: what this section adds to its neurons, and the gradient of this
+        # section's that it gives to all.
+        self._adds = {place: [self._compact(width_of(own)) for own in owns]
+                      for place, owns in enumerate(self._owned) if place > 0}
+        self._given = {place: self._compact(width_of(owns[number]))
+                       for place, owns in enumerate(self._owned[:-1]) if place > 0}
 
     def _compact(self, cols: int) -> Operand:
         """A matrix without gaps, of which fewer lines travel."""
@@ -212,64 +247,113 @@ class Section(Plan):
         return Operand(address_of(block), self.rows, cols, cols, readable=True)
 
     def new_value(self, node: int) -> Operand:
-        """As in `Plan.new_value`; of the hidden neurons, this section's, of outputs no gaps."""
-        hidden, outputs = self._sections.nodes
-        if node not in (hidden, outputs):
+        """As in `Plan.new_value`; of hidden neurons, this section's, of outputs no gaps."""
+        if node not in self._sections.nodes:
             return super().new_value(node)
-        if node == outputs:
-            value = self._compact(self._outputs.out_features)
+        place = self._sections.nodes.index(node)
+        if place == len(self._layers) - 1:
+            value = self._compact(self._layers[place].out_features)
         else:
-            value = self.values[self.wiring.fused.get(node, node)] = self.new(self._width)
+            value = self.new(width_of(self._owned[place][self.number]))
+            self.values[self.wiring.fused.get(node, node)] = value
         self.values[node] = value
         return value
 
     def array_of(self, node: int) -> np.ndarray:
         """As in `Plan.array_of`; hidden neurons are in all sections."""
-        if self.wiring.alias.get(node, node) != self._sections.nodes[0]:
+        if self.wiring.alias.get(node, node) not in self._sections.nodes[:-1]:
             return super().array_of(node)
         parts = self._sections.parts
-        return np.concatenate([part.array(part.values[node], (part._width,)) for part in parts], 1)
+        return np.concatenate([part.array(part.values[node], (part.values[node].cols,))
+                               for part in parts], 1)
 
     def emit_first(self, emit_batch: Callable[[Plan], Any]) -> Any:
-        """From the batch to what this section adds to the outputs; what `emit_batch` gives."""
+        """From the batch to what this section adds to the second layer; what `emit_batch` gives."""
         program, home, node = self.program, self.home, self._sections.nodes[0]
         batch = emit_batch(self)
         if self.norms:
             emit_norm(program, self.norms, home.address, home.decay_size)
         kind, slope = self.activation_of(node)
         y = self.new_value(node)
-        z = self.new(self._width) if needs_input(kind) else None
+        z = self.new(y.cols) if needs_input(kind) else None
         self.saved[node] = z or y
-        emit_affine_forward(program, y, self.input_of(node), home["hidden.w"],
-                            home.address_of("hidden.b"), layout=self._hidden.layout, kind=kind,
+        emit_affine_forward(program, y, self.input_of(node), home[w_of(0)],
+                            home.address_of(b_of(0)), layout=self._layouts[0], kind=kind,
                             slope=slope, z=z)
-        emit_affine_forward(program, self._adds, y, home["outputs.w"],
-                            home.address_of("outputs.b"), layout=self._layout)
+        self._emit_adds(1)
         return batch
 
-    def emit_sum(self) -> Operand:
-        """The outputs, summed by each section for itself, in the same order."""
-        outputs = self.new_value(self._sections.nodes[1])
-        target, total, *others = (
-            x.as_row() for x in (outputs, *(part._adds for part in self._sections.parts)))
+    def _emit_adds(self, place: int) -> None:
+        """What this section's neurons add to those of the next layer, which is at `place`."""
+        home, layout = self.home, self._layouts[place]
+        x, w = self.values[self._sections.nodes[place - 1]], home[w_of(place)]
+        owns, whole = self._owned[place], slice(0, x.cols)
+        # Its own come last: until then the others' are on their way out of this core.
+        for number in sorted(range(len(owns)), key=lambda number: number == self.number):
+            own, adds = owns[number], self._adds[place][number]
+            # A home has the bias of what its section sums up; that of the outputs is in one only.
+            is_mine = number == self.number or len(owns) == 1
+            part = w.part(self.dtype, *((whole, own) if layout == "column" else (own, whole)))
+            emit_affine_forward(self.program, adds, x, part,
+                                home.address_of(b_of(place)) if is_mine else 0, layout=layout)
+
+    def emit_sum(self, place: int) -> Operand:
+        """This section's neurons of a layer, or the outputs, summed in the same order by each."""
+        value = self.new_value(self._sections.nodes[place])
+        owns = self._owned[place]
+        number = self.number if len(owns) > 1 else 0
+        parts = [part._adds[place][number] for part in self._sections.parts]
+        if value.row_step == value.cols:
+            target, total, *others = (x.as_row() for x in (value, *parts))
+        else:
+            target, total, *others = value, *parts
         for other in others:
             emit_add(self.program, target, total, other)
             total = target
-        return outputs
+        return value
 
-    def emit_rest(self, dz: Operand) -> None:
-        """From the gradient of the outputs to the updates."""
+    def emit_hidden(self, place: int) -> None:
+        """A hidden layer behind the first: its values, and what they add to the next one."""
+        node = self._sections.nodes[place]
+        kind, slope = self.activation_of(node)
+        z = self.emit_sum(place)
+        y = self.new_value(node) if needs_input(kind) else z
+        self.saved[node] = z
+        if kind != IDENTITY:
+            emit_activation_forward(self.program, y, z, kind, slope)
+        self._emit_adds(place + 1)
+
+    def emit_gathered_gradients(self, place: int) -> None:
+        """`emit_gradients` of a hidden layer, whose sections each have given theirs."""
+        whole, rows = self.new(self._layers[place].out_features), slice(0, self.rows)
+        for own, part in zip(self._owned[place], self._sections.parts, strict=True):
+            emit_copy(self.program, whole.part(self.dtype, rows, own), part._given[place])
+        self.emit_gradients(place, whole)
+
+    def emit_gradients(self, place: int, dz: Operand) -> None:
+        """From the gradient of a layer's neurons to that of this section's before them, and the
+        updates; at the second layer, of all that is left.
+        """
         program, home, update = self.program, self.home, self.update
         assert update is not None
-        node, outputs, hidden = self._sections.nodes[0], self._layout, self._hidden.layout
-        dh = self.new(self._width)
-        sums = emit_affine_dx(program, dh, dz, home["outputs.w"], layout=outputs,
+        node, layout, w = self._sections.nodes[place - 1], self._layouts[place], w_of(place)
+        dh = self._given[place - 1] if place > 1 else self.new(self.values[node].cols)
+        sums = emit_affine_dx(program, dh, dz, home[w], layout=layout,
                               through=self.producer_of(node))
-        emit_affine_dw(program, home["outputs.w"], dz, self.values[node], layout=outputs,
-                       finish=home.finish("outputs.w", update))
-        emit_affine_dw(program, home["hidden.w"], dh, self.input_of(node), layout=hidden,
-                       finish=home.finish("hidden.w", update))
-        for name, gradient, parts in (("hidden.b", dh, sums), ("outputs.b", dz, None)):
-            if name in home:
-                emit_affine_db(program, home.gradient_address(name), gradient, parts)
-        home.emit_update(program, update)
+        emit_affine_dw(program, home[w], dz, self.values[node], layout=layout,
+                       finish=home.finish(w, update))
+        if place == 1:
+            emit_affine_dw(program, home[w_of(0)], dh, self.input_of(node),
+                           layout=self._layouts[0], finish=home.finish(w_of(0), update))
+        if b_of(place - 1) in home:
+            emit_affine_db(program, home.gradient_address(b_of(place - 1)), dh, sums)
+        if place == len(self._layers) - 1 and b_of(place) in home:
+            emit_affine_db(program, home.gradient_address(b_of(place)), dz, None)
+        if place == 1:
+            home.emit_update(program, update)
+
+
+def width_of(own: slice) -> int:
+    """How many neurons."""
+    width: int = own.stop - own.start
+    return width

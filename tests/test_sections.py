@@ -1,4 +1,4 @@
-"""Sections: when they are taken, and that they train as one piece does."""
+"""Sections train as one piece does."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ import fastbp
 from fastbp import _chunks, fitting, training_plan
 from fastbp._home import Homes
 from fastbp._program import Program
-from fastbp.planner import Plan, Update
-from fastbp.sections import affine_pair, owned, section_count
+from fastbp.sections import affine_chain
 from fastbp.sklearn import MLPClassifier, _batches, _kept
 
 LAYOUTS = list(itertools.product(("column", "row"), repeat=2))
@@ -27,7 +26,7 @@ def sections(monkeypatch):
 
     def choose(count):
         def count_of(plan):
-            fits = affine_pair(plan) and plan.update is not None and plan.updates_weights()
+            fits = affine_chain(plan) and plan.update is not None and plan.updates_weights()
             return count if fits else 1
 
         monkeypatch.setattr(training_plan, "section_count", count_of)
@@ -37,11 +36,18 @@ def sections(monkeypatch):
     return choose
 
 
-def network(dtype="float64", layouts=("column", "row"), activation="relu", outputs=3, bias=True):
-    """70 hidden neurons: 5 lines of float32, 9 of float64."""
+# 70 hidden neurons are 5 lines of float32, 9 of float64.
+HIDDEN = ((70,), (70, 53), (50, 70, 64))
+
+
+def network(dtype="float64", layouts=("column", "row"), activation="relu", outputs=3, bias=True,
+            hidden=(70,)):
+    """Layers in the two layouts in turn; activations but behind the last."""
+    sizes, kinds = (7, *hidden, outputs), [activation] * len(hidden) + ["identity"]
     return fastbp.Sequential([
-        fastbp.Affine(7, 70, layout=layouts[0], activation=activation, bias=bias),
-        fastbp.Affine(70, outputs, layout=layouts[1], bias=bias)], dtype=dtype, seed=1)
+        fastbp.Affine(a, b, layout=layout, activation=kind, bias=bias)
+        for (a, b), layout, kind in zip(itertools.pairwise(sizes), itertools.cycle(layouts), kinds,
+                                        strict=False)], dtype=dtype, seed=1)
 
 
 def hidden_weights(net):
@@ -61,62 +67,14 @@ def fit(net, x, y, loss="softmax_cross_entropy", epochs=3, **settings):
 
 def assert_close(found, expected, dtype="float64"):
     """Sums over neurons in another order, steps that go on from there."""
-    bound = {"float64": 1e-10, "float32": 2e-3}[dtype]
+    bound = {"float64": 1e-10, "float32": 1e-5}[dtype]
     for name, value in expected[0].items():
         assert np.abs(found[0][name] - value).max() <= bound * np.abs(value).max(), name
     np.testing.assert_allclose(found[1], expected[1], rtol=bound)
 
 
-# ---- when ------------------------------------------------------------------------------------
-
-
 def mlp(*sizes):
     return fastbp.Sequential([fastbp.Affine(a, b) for a, b in itertools.pairwise(sizes)])
-
-
-def count(net, rows, *, updates=True, clip_norm=None, **settings):
-    net.build()
-    hyper = np.zeros(6)
-    update = Update(0, hyper, hyper, np.zeros((1, 4)), (), clip_norm) if updates else None
-    return section_count(Plan(net, rows, training=True, update=update, **settings))
-
-
-def test_the_problem_alone_decides():
-    assert count(mlp(64, 100, 10), 200) == count(mlp(64, 100, 10), 32) == 2
-    with fastbp.threads(1):
-        assert count(mlp(64, 100, 10), 32) == 2
-    assert count(mlp(784, 256, 10), 32) == 4
-    assert count(mlp(64, 100, 10), 4096) == 1  # strands take more threads
-    assert count(mlp(784, 512, 10), 256) == 1  # so do tasks
-    assert count(mlp(64, 100, 10), 2) == count(mlp(64, 50, 10), 32) == 1  # too little to do
-    assert count(mlp(64, 64, 64, 10), 32) == 1
-    assert count(mlp(64, 100, 10), 32, updates=False) == 1
-    assert count(mlp(64, 100, 10), 32, clip_norm=1.0) == 1  # needs all gradients first
-    assert count(mlp(64, 100, 10), 32, sparse=(True,)) == 1
-
-
-def test_only_two_affine_layers_are_cut():
-    def counted(*layers):
-        return count(fastbp.Sequential(layers), 32)
-
-    first, last = (64, 100), (100, 10)
-    assert counted(fastbp.Affine(*first), fastbp.GELU(), fastbp.Affine(*last)) == 2
-    for between in (fastbp.BatchNorm(100), fastbp.Dropout(0.5), fastbp.LayerNorm(100)):
-        assert counted(fastbp.Affine(*first), between, fastbp.Affine(*last)) == 1
-    assert counted(fastbp.Affine(*first), fastbp.Affine(*last, activation="relu")) == 1
-    graph = fastbp.Graph()
-    h = fastbp.Affine(*first)(graph.input(64))
-    graph.output(fastbp.Affine(*last)(h))
-    graph.output(h)
-    assert count(graph, 32) == 1
-
-
-def test_each_has_whole_lines_and_all_have_all():
-    for neurons, parts, line in itertools.product((64, 100, 257), (2, 3, 4), (8, 16)):
-        found = [owned(neurons, parts, number, line) for number in range(parts)]
-        assert [own.start for own in found[1:]] == [own.stop for own in found[:-1]]
-        assert (found[0].start, found[-1].stop) == (0, neurons)
-        assert all(own.start % line == 0 and own.start < own.stop for own in found)
 
 
 def test_runs_of_few_samples_are_not_cut(rng):
@@ -130,19 +88,23 @@ def test_runs_of_few_samples_are_not_cut(rng):
         assert not plan.parts, "a single step is not worth copying"
 
 
-# ---- what they compute -----------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("parts", [2, 3, 4])
+@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
 @pytest.mark.parametrize("layouts", LAYOUTS, ids="-".join)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_fit_is_that_of_one_piece(dtype, layouts, parts, sections, rng):
-    """60 samples: the last batch is smaller, and its plan goes on in the same homes."""
+def test_fit_is_that_of_one_piece(dtype, layouts, hidden, parts, sections, rng):
+    """60 samples: the last batch is smaller, and its plan goes on in the same homes.
+
+    Not by Adam, whose steps are as long where a gradient is nothing but rounding; in float32 not
+    with ReLU, whose gradient jumps where a sum is.
+    """
+    kind = "relu" if dtype == "float64" else "tanh"
     x, y = rng.standard_normal((60, 7)).astype(dtype), rng.integers(0, 3, 60)
     results = []
     for number in (1, parts):
         sections(number)
-        results.append(fit(network(dtype, layouts), x, y))
+        results.append(fit(network(dtype, layouts, kind, hidden=hidden), x, y,
+                           optimizer=fastbp.SGD(0.05, momentum=0.9)))
     assert len(plan_of(results[1][2]).parts) == 1
     assert not plan_of(results[0][2]).parts
     assert_close(results[1], results[0], dtype)
@@ -150,12 +112,13 @@ def test_fit_is_that_of_one_piece(dtype, layouts, parts, sections, rng):
 
 @pytest.mark.parametrize("activation", ["identity", "gelu", "tanh", "leaky_relu"])
 @pytest.mark.parametrize("bias", [True, False])
-def test_activations_and_biases(activation, bias, sections, rng):
+@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
+def test_activations_and_biases(activation, bias, hidden, sections, rng):
     x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
     results = []
     for number in (1, 2):
         sections(number)
-        results.append(fit(network(activation=activation, bias=bias), x, y))
+        results.append(fit(network(activation=activation, bias=bias, hidden=hidden), x, y))
     assert_close(results[1], results[0])
 
 
@@ -166,11 +129,12 @@ def test_activations_and_biases(activation, bias, sections, rng):
 def test_optimizers_and_regression(optimizer, outputs, sections, rng):
     """Targets of the whole, shuffled uint8 rows, weights of samples."""
     x, y = rng.integers(0, 2, (60, 7)).astype(np.uint8), rng.standard_normal((60, outputs))
-    for weight in (None, rng.random(60) + 0.5):
+    weights = rng.random(60) + 0.5
+    for weight, hidden in itertools.product((None, weights), HIDDEN[:2]):
         results = []
         for number in (1, 3):
             sections(number)
-            results.append(fit(network(outputs=outputs), x, y, "mean_squared_error",
+            results.append(fit(network(outputs=outputs, hidden=hidden), x, y, "mean_squared_error",
                                optimizer=optimizer, sample_weight=weight))
         assert_close(results[1], results[0])
 
@@ -251,11 +215,11 @@ def test_a_fit_goes_on_where_something_else_has_been(sections, rng):
 def test_penalties_join_the_loss(sections, rng):
     """scikit-learn's alpha: the squared norm of all weights, of which each section has some."""
     x, y = rng.standard_normal((60, 7)), rng.integers(0, 3, 60)
-    for solver in ("sgd", "adam"):
+    for solver, hidden in itertools.product(("sgd", "adam"), HIDDEN[:2]):
         curves = []
         for number in (1, 2, 3):
             sections(number)
-            model = MLPClassifier(hidden_layer_sizes=(70,), solver=solver, alpha=0.5, batch_size=8,
+            model = MLPClassifier(hidden_layer_sizes=hidden, solver=solver, alpha=0.5, batch_size=8,
                                   max_iter=5, random_state=3, n_iter_no_change=9)
             with pytest.warns(UserWarning, match="iterations"):
                 curves.append(model.fit(x, y).loss_curve_)
@@ -333,10 +297,10 @@ def test_an_interrupted_fit_of_scikit_learns_kind(sections, rng, monkeypatch):
 def test_bits_do_not_depend_on_threads(optimizer, rng):
     """A network that is cut by itself, into two sections and into four."""
     x, y = rng.standard_normal((900, 64)).astype("float32"), rng.integers(0, 10, 900)
-    for hidden in (100, 256):
+    for hidden in ((100,), (256,), (100, 64), (64, 128, 80)):
         found = set()
         for threads in (1, 2, 3, 8):
-            net = mlp(64, hidden, 10)
+            net = mlp(64, *hidden, 10)
             trainer = fastbp.Trainer(net, optimizer=optimizer)
             fastbp.set_num_threads(threads, oversubscribe=True)
             try:
@@ -348,14 +312,15 @@ def test_bits_do_not_depend_on_threads(optimizer, rng):
         assert len(found) == 1
 
 
-def test_a_bad_row_ends_a_run_and_steps_before_it_count(sections, rng):
+@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
+def test_a_bad_row_ends_a_run_and_steps_before_it_count(hidden, sections, rng):
     """Also what is too small for a normal number is still there, bit by bit."""
     x, y = rng.standard_normal((64, 7)), rng.integers(0, 3, 64)
     x[37, 2] = np.nan
     results = []
     for number in (1, 2):
         sections(number)
-        net = network()
+        net = network(hidden=hidden)
         trainer = fastbp.Trainer(net, optimizer=fastbp.SGD(0.1))
         with pytest.raises(fastbp.NonFiniteError):
             trainer.fit(x, y, epochs=1, batch_size=8, shuffle=False)
@@ -363,7 +328,7 @@ def test_a_bad_row_ends_a_run_and_steps_before_it_count(sections, rng):
     assert_close(results[1], results[0])
 
     sections(2)
-    net = network()
+    net = network(hidden=hidden)
     hidden_weights(net)[0, :5] = 1e-310
     before = net.state_dict()
     with pytest.raises(fastbp.NonFiniteError):
@@ -386,14 +351,17 @@ def test_the_report_on_a_bad_step_is_of_its_weights(sections, rng):
     assert reports[1] == reports[0]
 
 
-def test_a_plan_knows_the_values_of_all_sections(sections, rng):
+@pytest.mark.parametrize("hidden", HIDDEN, ids=str)
+def test_a_plan_knows_the_values_of_all_sections(hidden, sections, rng):
     x, y = rng.standard_normal((8, 7)), rng.integers(0, 3, 8)
     sections(2)
-    net = network()
+    net = network(layouts=("column",), hidden=hidden)
     _, _, trainer = fit(net, x, y, optimizer=fastbp.SGD(1e-300), epochs=1, shuffle=False)
-    plan, (hidden, outputs) = plan_of(trainer), affine_pair(plan_of(trainer))
+    plan, (*nodes, outputs) = plan_of(trainer), affine_chain(plan_of(trainer))
     np.testing.assert_array_equal(plan.array_of(0), x)
-    np.testing.assert_allclose(plan.array_of(outputs), net.predict(x), rtol=1e-13)
-    assert plan.has_value(hidden)
-    h = np.maximum(x @ hidden_weights(net), 0)  # biases are 0, but for 1e-300
-    np.testing.assert_allclose(plan.array_of(hidden), h, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(plan.array_of(outputs), net.predict(x), rtol=1e-12, atol=1e-13)
+    weights, h = [v for name, v in net.parameters.items() if name.endswith("w")], x
+    for node, w in zip(nodes, weights, strict=False):
+        assert plan.has_value(node)
+        h = np.maximum(h @ w, 0)  # biases are 0, but for 1e-300
+        np.testing.assert_allclose(plan.array_of(node), h, rtol=1e-12, atol=1e-13)

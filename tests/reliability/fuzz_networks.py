@@ -9,6 +9,7 @@ its matrices too.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +26,7 @@ import fastbp
 from fastbp import _pool, fitting, optim, planner, training_plan
 from fastbp._arena import padded
 from fastbp._errors import NonFiniteError
-from fastbp.sections import affine_pair
+from fastbp.sections import affine_chain
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error", "hinge", "sigmoid_cross_entropy", "huber",
           "mean_absolute_error", "poisson_deviance", "pinball")
@@ -82,8 +83,22 @@ def residual(rng: np.random.Generator, found: list, shape: tuple[int, ...], scal
     return graph
 
 
+def plain(rng: np.random.Generator, seed: int, dtype: str) -> fastbp.Sequential:
+    """What is cut into sections: affine layers in a row, the hidden ones with several lines."""
+    sizes = [width(rng), *rng.integers(17, 130, rng.integers(1, 4)).tolist(), width(rng)]
+    found: list = []
+    for before, size in itertools.pairwise(sizes):
+        if found:
+            found.append(ACTIVATIONS[rng.integers(len(ACTIVATIONS))]())
+        found.append(fastbp.Affine(before, size, layout=str(rng.choice(["column", "row"])),
+                                   bias=bool(rng.integers(2))))
+    return fastbp.Sequential(found, seed=seed, dtype=dtype)
+
+
 def network(rng: np.random.Generator, seed: int, dtype: str) -> fastbp.Sequential | fastbp.Graph:
-    """Half of the networks take images, some of those bytes."""
+    """A fifth is `plain`; half of the others take images, some of those bytes."""
+    if rng.random() < 0.2:
+        return plain(rng, seed, dtype)
     images = bool(rng.integers(2))
     shape: tuple[int, ...] = image_shape(rng) if images else (width(rng),)
     scale, found, inputs = 1.0, [], shape
@@ -136,11 +151,12 @@ def cut(rng: np.random.Generator) -> Callable[[planner.Plan], int]:
     wanted = int(rng.integers(1, 5))
 
     def count(plan: planner.Plan) -> int:
-        nodes = affine_pair(plan)
-        if nodes is None or plan.update is None or not plan.updates_weights():
+        *hidden, _ = affine_chain(plan) or (None,)
+        if not hidden or plan.update is None or not plan.updates_weights():
             return 1
-        return min(wanted, padded(plan.network.steps[nodes[0]].size, plan.dtype)
-                   // padded(1, plan.dtype))
+        line = padded(1, plan.dtype)
+        return min(wanted, *(padded(plan.network.steps[node].size, plan.dtype) // line
+                             for node in hidden))
 
     return count
 
