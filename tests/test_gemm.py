@@ -181,11 +181,11 @@ def test_a_factor_from_far_away_goes_by_fewer_panels_if_few_rows_read_it(dtype, 
     from fastbp.emit import gemm
 
     item, width = np.dtype(dtype).itemsize, gemm.registers(np.dtype(dtype).itemsize)[1]
-    k = GemmBlocks().far_bytes // (128 * width * item)
-    least = GemmBlocks().far_rows
-    near, far, often = (gemm.grid(rows, panels * width, k, item).col_groups
-                        for rows, panels in ((least - 1, 64), (least - 1, 128), (least, 128)))
-    assert (near, far, often) == (64 / 32, 128 / 16, 128 / 32)
+    k = GemmBlocks().far_bytes // (256 * width * item)
+    least, panels = GemmBlocks().far_rows, GemmBlocks().task_columns // width
+    near, far, often = (gemm.grid(rows, count * width, k, item).col_groups
+                        for rows, count in ((least - 1, 128), (least - 1, 256), (least, 256)))
+    assert (near, far, often) == (128 / panels, 256 / 16, 256 / panels)
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", GemmBlocks(far_bytes=1, far_panels=2, task_flops=500))
     m, n, k = 40, 7 * width - 3, 30
     a, b = reference.integers(rng, (m, k), dtype), reference.integers(rng, (k, n), dtype)

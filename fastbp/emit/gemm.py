@@ -46,6 +46,11 @@ def registers(itemsize: int) -> tuple[int, int]:
     return machine().tile_rows, 2 * machine().lanes(itemsize)
 
 
+def task_panels(itemsize: int) -> int:
+    """Panels of columns in a task at most."""
+    return max(1, GEMM_BLOCKS.task_columns // registers(itemsize)[1])
+
+
 def k_split(k: int, itemsize: int) -> int:
     """The k block of an ordinary product: k divided evenly into as few blocks as allowed."""
     most = min(GEMM_BLOCKS.k_most, _room(itemsize) // _packed_rows(itemsize))
@@ -105,7 +110,7 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
     flops = 2 * max(m, blocks.least_rows) * panels * width * (k + blocks.tile_ends)
     worth = max(1, min(flops // blocks.task_flops, blocks.tasks))
     is_far = m < blocks.far_rows and k * n * itemsize >= blocks.far_bytes
-    most = blocks.far_panels if is_far else blocks.task_panels
+    most = blocks.far_panels if is_far else task_panels(itemsize)
     across = min(max(halves, -(-panels // most)), worth)
     down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
     if down * across > worth < blocks.tasks:
@@ -211,7 +216,7 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
         epilogue=finish.epilogue, kind=finish.kind, other=other.address,
         other_step=other.row_step, sums=finish.sums, slot1=finish.slots[0], slot2=finish.slots[1],
         hyper=finish.hyper, rates=finish.rates, scratch=scratch, slot_size=slot_size, tiles=tiles,
-        shared=program.shared_word if panels <= GEMM_BLOCKS.task_panels else 0,
+        shared=program.shared_word if panels <= task_panels(itemsize) else 0,
         floor=floor, slope=finish.slope)
 
 

@@ -21,7 +21,7 @@ from fastbp._tuning import GemmBlocks
 from fastbp.emit import gemm, reduce
 from fastbp.kernels.reduce import COMBINE
 
-SMALL = GemmBlocks(task_tiles=1, task_panels=1, task_flops=2000, pack_task=256)
+SMALL = GemmBlocks(task_tiles=1, task_columns=1, task_flops=2000, pack_task=256)
 
 
 class Memory:
