@@ -22,9 +22,9 @@ class GemmBlocks:
     task_tiles: int = 4
     task_columns: int = 1024
     # From so many bytes of B on, and for so few rows, B comes from memory rather than the last
-    # cache: fewer panels, whose k block stays in L2 from one task to the next. 32 panels over 16,
-    # two threads: 128x4096x4096 0.81, 256 rows 0.93, 512 to 1024 rows 1.02, 4096 cubed 1.03 to
-    # 1.04 (float64 1.06).
+    # cache: fewer panels, whose k block stays in L2 from one task to the next; with more rows twice
+    # as many. 32 panels over 16, two threads: 128x4096x4096 0.81, 256 rows 0.93, 512 to 1024 rows
+    # 1.02, 4096 cubed 1.03 to 1.04 (float64 1.06; 64 over 32 panels 0.98, 512x4096x4096 0.92).
     far_bytes: int = 36 << 20
     far_rows: int = 512
     far_panels: int = 16

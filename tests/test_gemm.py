@@ -185,7 +185,7 @@ def test_a_factor_from_far_away_goes_by_fewer_panels_if_few_rows_read_it(dtype, 
     least, panels = GemmBlocks().far_rows, GemmBlocks().task_columns // width
     near, far, often = (gemm.grid(rows, count * width, k, item).col_groups
                         for rows, count in ((least - 1, 128), (least - 1, 256), (least, 256)))
-    assert (near, far, often) == (128 / panels, 256 / 16, 256 / panels)
+    assert (near, far, often) == (128 / panels, 256 / 16, 256 / 32)
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", GemmBlocks(far_bytes=1, far_panels=2, task_flops=500))
     m, n, k = 40, 7 * width - 3, 30
     a, b = reference.integers(rng, (m, k), dtype), reference.integers(rng, (k, n), dtype)

@@ -109,8 +109,9 @@ def grid(m: int, n: int, k: int, itemsize: int, k_block: int | None = None) -> G
     # ends of a tile.
     flops = 2 * max(m, blocks.least_rows) * panels * width * (k + blocks.tile_ends)
     worth = max(1, min(flops // blocks.task_flops, blocks.tasks))
-    is_far = m < blocks.far_rows and k * n * itemsize >= blocks.far_bytes
-    most = blocks.far_panels if is_far else task_panels(itemsize)
+    most = task_panels(itemsize)
+    if k * n * itemsize >= blocks.far_bytes:
+        most = min(most, blocks.far_panels * (1 if m < blocks.far_rows else 2))
     across = min(max(halves, -(-panels // most)), worth)
     down = max(-(-tiles // blocks.task_tiles), -(-worth // across))
     if down * across > worth < blocks.tasks:
