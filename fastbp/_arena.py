@@ -17,6 +17,9 @@ from typing import Any
 import numpy as np
 
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
+# Rows a multiple of so many bytes apart share a few sets of the first cache: they get a line more,
+# and products read them where they lie.
+SAME_SETS = 2048
 # Blocks from this size on ask for huge pages: rows of a matrix of some MB lie on pages of their
 # own, more than a core's table of pages holds.
 HUGE_PAGE = 1 << 21
@@ -179,13 +182,17 @@ def padded(count: int, dtype: object) -> int:
 
 
 def row_width(shape: tuple[int, ...], dtype: object) -> int:
-    """Elements from one row (first axis) of an array in a `Layout` to the next: whole cache lines.
+    """Elements from one row (first axis) of an array in a `Layout` to the next: whole cache lines,
+    no multiple of SAME_SETS of them.
 
     A single column is a vector: its elements lie side by side, so that they fill registers.
     A row of a filter bank (F, C, H, W) is a filter: C*H*W elements side by side.
     """
     width = math.prod(shape[1:])
-    return width if width == 1 else padded(width, dtype)
+    if width <= 1:
+        return width
+    width, item = padded(width, dtype), np.dtype(dtype).itemsize  # type: ignore[call-overload]
+    return width if width * item % SAME_SETS else width + ALIGNMENT // item
 
 
 def extent(shape: tuple[int, ...], dtype: object) -> int:

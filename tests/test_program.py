@@ -11,7 +11,7 @@ import pytest
 
 import fastbp
 from fastbp import _pool
-from fastbp._arena import Layout, address_of, allocate
+from fastbp._arena import Layout, address_of, allocate, row_width
 from fastbp._program import Operand, Program
 from fastbp.emit.gemm import emit_gemm
 from fastbp.emit.losses import emit_mean_squared_error
@@ -125,6 +125,17 @@ def test_side_by_side_packs_first_then_runs_all_at_once(threads, rng):
         for _ in range(20):
             program.run()
             np.testing.assert_allclose(one, a @ b.T + b @ a.T, rtol=0, atol=1e-11)
+
+
+def test_rows_do_not_share_the_sets_of_the_first_cache():
+    assert [row_width((3, n), "float32") for n in (511, 512, 513, 1024)] == [528, 528, 528, 1040]
+    assert [row_width((3, n), "float64") for n in (255, 256, 264)] == [264, 264, 264]
+    assert row_width((3, 0), "float32") == row_width((0, 0), "float64") == 0
+    layout = Layout(np.float32)
+    layout.add("w", (3, 512))
+    views = layout.views(allocate(layout.size, np.float32))
+    assert views["w"].strides == (4 * 528, 4)
+    assert layout.size == 3 * 528
 
 
 def test_layout_pads_rows_to_cache_lines():
