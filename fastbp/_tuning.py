@@ -64,11 +64,10 @@ class GemmBlocks:
     # 2 KiB apart, in few sets of the caches: 512 cubed 0.90.
     direct_b_bytes: int = 1 << 20
     direct_b_step: int = 2048
-
-    # A with contiguous k is read in place by at most so many panels: 64 cubed 134 -> 169 GFLOP/s,
-    # 128 cubed 144 -> 173. Two threads, 4 over 32: 256 cubed 1.05, 300 1.07, 512 1.07, 1000 1.05,
-    # 256x784x512 1.06, steps of 784-512-512-10 1.08, of 784-256-128-10 1.04.
+    # A with contiguous k is read in place by at most so many panels, by any number from so long a k
+    # on. Two threads, in place over packed: 2000 wide with k = 130 0.91, 200 1.10, 500 1.05.
     rows_reuse: int = 32
+    rows_least: int = 192
 
     def __post_init__(self) -> None:
         if min(self.task_tiles, self.task_columns, self.task_flops, self.k_most) < 1:

@@ -223,13 +223,15 @@ def _emit_part(program: Program, c: Operand, a: Operand, b: Operand, start: int,
 
 def _reads_in_place(a: Operand, panels: int, itemsize: int) -> bool:
     """True where A is not packed: its lanes are contiguous and it is small, or k is contiguous and
-    few panels read it.
+    long, or few panels read it.
     """
+    blocks = GEMM_BLOCKS
     if a.row_step == 1:
-        return panels <= GEMM_BLOCKS.direct_reuse or _is_small(a, itemsize)
+        return panels <= blocks.direct_reuse or _is_small(a, itemsize)
     # Rows a multiple of a page apart share the sets of the first cache.
     shared_sets = a.row_step * itemsize % 4096 == 0 and a.cols * itemsize > 64
-    return a.col_step == 1 and panels <= GEMM_BLOCKS.rows_reuse and not shared_sets
+    is_worth_it = panels <= blocks.rows_reuse or a.cols >= blocks.rows_least
+    return a.col_step == 1 and is_worth_it and not shared_sets
 
 
 def _is_small(x: Operand, itemsize: int) -> bool:

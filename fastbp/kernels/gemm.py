@@ -17,7 +17,7 @@ Design
         A: tile t at t*k*MA,   A[i, p] at p*MA + i   (MA = MR rounded up to whole registers)
         B: panel at NR*k,      B[p, j] at p*NR + j
     An operand whose lanes are contiguous (A transposed, B as it lies) is read in place if small,
-    and so is A as it lies unless many panels read it.
+    and so is A as it lies unless many panels read a short k, or rows share sets of the L1 cache.
   * A finished tile is in L1, mostly still in store buffers: bias comes in as C0, ReLU is `floor`,
     other epilogues read the tile back. Against keeping them in registers this costs 28 loads and
     stores a tile (3 % at k = 64, nothing at k = 512) and saves copies of all tile variants.
