@@ -9,8 +9,12 @@ from fastbp.benchmark.groups import GroupOptions
 from fastbp.benchmark.rows import Row
 
 SAMPLES = 1797
-NETWORKS = {"digits 64-64-64-10": (64, 64, 64, 10), "digits 64-100-10": (64, 100, 10)}
-"""The tiny network of the training steps, and scikit-learn's default for the same data."""
+NETWORKS = {
+    "digits 64-64-64-10": (64, 64, 64, 10),
+    "digits 64-100-10": (64, 100, 10),
+    "digits 64-256-128-10": (64, 256, 128, 10),
+}
+"""The tiny network of the training steps, scikit-learn's default, and one of some more neurons."""
 
 ACCURACY_TOLERANCE = 0.03
 """Training accuracies after as many epochs, each contestant with its own order of samples."""
