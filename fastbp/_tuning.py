@@ -102,7 +102,7 @@ class SectionBlocks:
     # is gained; and weights where there are several hidden layers, each with two waits more.
     least_neurons: int = 64
     least_weights: int = 4_000
-    least_weights_deep: int = 12_000
+    least_weights_deep: int = 13_000
     least_flops: int = 300_000
     # From so many neurons of a single hidden layer on there are four sections instead of two.
     many_neurons: int = 256
