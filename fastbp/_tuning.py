@@ -110,7 +110,7 @@ class SectionBlocks:
     # sooner where the batch can be cut into strands.
     most_flops: int = 24_000_000
     most_flops_in_strands: int = 8_000_000
-    # Neurons that a section takes together: a cache line of them.
+    # Neurons of each hidden layer that a section has at least: a cache line of float32.
     line: int = 16
     # Samples of a run at least: 64-100-10 gains in 8 steps of 32 what copying takes.
     least_run_rows: int = 800
