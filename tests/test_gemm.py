@@ -181,11 +181,15 @@ def test_a_factor_from_far_away_goes_by_fewer_panels_if_few_rows_read_it(dtype, 
     from fastbp.emit import gemm
 
     item, width = np.dtype(dtype).itemsize, gemm.registers(np.dtype(dtype).itemsize)[1]
-    k = GemmBlocks().far_bytes // (256 * width * item)
-    least, panels = GemmBlocks().far_rows, GemmBlocks().task_columns // width
+    blocks = GemmBlocks()
+    least, panels = blocks.far_rows, blocks.task_columns // width
+    k = blocks.far_bytes // (4 * panels * width * item)
     near, far, often = (gemm.grid(rows, count * width, k, item).col_groups
-                        for rows, count in ((least - 1, 128), (least - 1, 256), (least, 256)))
-    assert (near, far, often) == (128 / panels, 256 / 16, 256 / 32)
+                        for rows, count in ((least - 1, 2 * panels), (least - 1, 4 * panels),
+                                            (least, 4 * panels)))
+    assert near == 2
+    assert far == min(4 * panels // 16, blocks.tasks)
+    assert often == min(4 * panels // min(panels, 32), blocks.tasks)
     monkeypatch.setattr(gemm, "GEMM_BLOCKS", GemmBlocks(far_bytes=1, far_panels=2, task_flops=500))
     m, n, k = 40, 7 * width - 3, 30
     a, b = reference.integers(rng, (m, k), dtype), reference.integers(rng, (k, n), dtype)
