@@ -17,8 +17,8 @@ class GemmBlocks:
     # while B's panels pass. Measured (one core, GFLOP/s at 512, 1024, 2048 cubed and 256x512x784,
     # tiles x panels of 32 columns):
     # 4x8 171 158 140 172; 8x4 169 156 124 172; 16x4 171 157 129 172; 37x2 167 153 149 172.
-    # Twice as many panels where they have half of the columns, two threads: float64 512 to 4096
-    # cubed 1.00 to 1.04, AVX2 1.01 to 1.04, float64 with AVX2 (four times) 1.01 to 1.07.
+    # Twice as many panels where they have half of the columns, two threads: float64 512 to 2048
+    # cubed 0.99 to 1.10, AVX2 0.98 to 1.03, float64 with AVX2 (four times) 1.01 to 1.07.
     task_tiles: int = 4
     task_columns: int = 1024
     # From so many bytes of B on, and for so few rows, B comes from memory rather than the last
@@ -61,9 +61,8 @@ class GemmBlocks:
     # A larger B too, for what one thread packs the other has to fetch from its cache: two threads,
     # packed over in place, 300 cubed 1.09, 400 cubed 1.09, 128x784x256 1.10 to 1.15, 98x784x100
     # 2.1, the steps 784-256-128-10 1.06 and 100-512-512-10 1.02. Not where rows lie a multiple of
-    # 2 KiB apart, in few sets of the caches: 512 cubed 0.90.
+    # 2 KiB apart (`_arena.SAME_SETS`): 512 cubed 0.90.
     direct_b_bytes: int = 1 << 20
-    direct_b_step: int = 2048
     # A with contiguous k is read in place by at most so many panels, by any number from so long a k
     # on. Two threads, in place over packed: 2000 wide with k = 130 0.91, 200 1.10, 500 1.05.
     rows_reuse: int = 32
@@ -111,7 +110,7 @@ class SectionBlocks:
     most_flops: int = 24_000_000
     most_flops_in_strands: int = 8_000_000
     # Neurons of each hidden layer that a section has at least: a cache line of float32.
-    line: int = 16
+    least_own: int = 16
     # Samples of a run at least: 64-100-10 gains in 8 steps of 32 what copying takes.
     least_run_rows: int = 800
 

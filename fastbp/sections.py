@@ -50,8 +50,8 @@ from fastbp.strands import strand_count
 
 
 def affine_chain(plan: Plan) -> list[int]:
-    """The steps of the network's layers where these are affine ones in a row, none of them with an
-    activation behind the last; else no steps.
+    """The steps of the network's layers where these are affine ones in a row, the last without an
+    activation; else no steps.
     """
     network, wiring = plan.network, plan.wiring
     nodes = [node for node, step in enumerate(network.steps)
@@ -91,7 +91,7 @@ def section_count(plan: Plan) -> int:
     most = SECTIONS.most_flops
     if strand_count(plan) > 1:
         most = 0 if is_deep else SECTIONS.most_flops_in_strands
-    return count if flops <= most * count and min(hidden) >= SECTIONS.line * count else 1
+    return count if flops <= most * count and min(hidden) >= SECTIONS.least_own * count else 1
 
 
 def _affine(plan: Plan, node: int) -> Affine:
@@ -105,6 +105,12 @@ def owned(neurons: int, count: int, number: int, line: int) -> slice:
     lines = -(-neurons // line)
     first, end = (min(neurons, -(-lines * i // count) * line) for i in (number, number + 1))
     return slice(first, end)
+
+
+def width_of(own: slice) -> int:
+    """How many neurons."""
+    width: int = own.stop - own.start
+    return width
 
 
 def weights_of(layer: Affine, own: slice, *, out: bool) -> np.ndarray:
@@ -351,9 +357,3 @@ class Section(Plan):
             emit_affine_db(program, home.gradient_address(b_of(place)), dz, None)
         if place == 1:
             home.emit_update(program, update)
-
-
-def width_of(own: slice) -> int:
-    """How many neurons."""
-    width: int = own.stop - own.start
-    return width

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from fastbp._arena import SAME_SETS
 from fastbp._memory import SLOT_BYTES
 from fastbp._program import Operand, Program
 from fastbp._simd import machine
@@ -241,7 +242,7 @@ def _is_small(x: Operand, itemsize: int) -> bool:
 def _is_near(b: Operand, itemsize: int) -> bool:
     """True for a B whose rows are found quickly where they lie, again and again."""
     blocks, step = GEMM_BLOCKS, abs(b.row_step) * itemsize
-    apart = step % blocks.direct_b_step != 0
+    apart = step % SAME_SETS != 0
     return b.rows * step <= (blocks.direct_b_bytes if apart else blocks.direct_bytes)
 
 

@@ -151,7 +151,7 @@ def cut(rng: np.random.Generator) -> Callable[[planner.Plan], int]:
     wanted = int(rng.integers(1, 5))
 
     def count(plan: planner.Plan) -> int:
-        *hidden, _ = affine_chain(plan) or (None,)
+        hidden = affine_chain(plan)[:-1]
         if not hidden or plan.update is None or not plan.updates_weights():
             return 1
         line = padded(1, plan.dtype)
